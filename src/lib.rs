@@ -1,0 +1,3 @@
+//! Tasker Core: a workflow orchestration broker over ZeroMQ and Postgres.
+
+pub mod protocol;

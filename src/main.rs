@@ -1,0 +1,3 @@
+//! The `tasker` command.
+
+fn main() {}

@@ -1,0 +1,20 @@
+//! The wire protocol: bytes to typed messages and back.
+//!
+//! Knows headers, message types and field tables; knows nothing of sockets, the engine or Postgres. `PROTOCOL.md`
+//! describes the same thing for client authors; `tests/protocol.rs` compares the two.
+
+mod client;
+mod codec;
+mod error;
+mod event;
+mod header;
+mod json;
+mod worker;
+
+pub use client::*;
+pub use codec::{DecodeError, Message, decode, encode};
+pub use error::{ErrorCode, ErrorReply};
+pub use event::{Control, ControlKind, Event, Topic};
+pub use header::{HEADER_BYTES, MAGIC, MessageType, PROTOCOL_VERSION};
+pub use json::{JsonError, JsonText};
+pub use worker::*;
