@@ -359,8 +359,6 @@ pub enum Reply {
     Templates(Vec<TemplateReport>),
     /// To a question for one template.
     Template(Box<TemplateReport>),
-    /// The engine's part of a health check.
-    Health(HealthCounts),
     /// To a worker's registration.
     WorkerRegistered { registration: RegistrationId, closed_batches: Vec<BatchId>, templates: Vec<Arc<Template>> },
     /// To a heartbeat.

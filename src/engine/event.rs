@@ -34,8 +34,6 @@ pub enum Event {
     TaskLoaded { origin: Origin, operation: Operation, task: Option<Box<TaskSnapshot>> },
     /// A client asked for the workers.
     WorkersAsked { origin: Origin },
-    /// A client asked for the engine's part of a health check.
-    HealthAsked { origin: Origin },
     /// A client asked for the templates.
     TemplatesAsked { origin: Origin, namespace: Option<String> },
     /// A client asked for one template; no version means the highest.

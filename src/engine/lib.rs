@@ -3,6 +3,7 @@
 //! No clock, no randomness, no threads, no I/O: time and seeds are arguments. The same events at the same times give the
 //! same effects, so a simulator can run years of faults in seconds.
 
+mod config;
 mod effect;
 mod event;
 mod id;
@@ -11,6 +12,7 @@ mod state;
 mod template;
 mod time;
 
+pub use config::*;
 pub use effect::*;
 pub use event::*;
 pub use id::*;

@@ -1,0 +1,43 @@
+//! The limits and times that the engine works with. Defaults and meanings for operators are in `config/default.toml`.
+
+/// Settings of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Workers send a heartbeat this often, in milliseconds. Three missed ones make a worker suspect.
+    pub heartbeat_ms: u64,
+    /// Silence after which a worker is lost, in milliseconds.
+    pub worker_timeout_ms: u64,
+    /// After a restart, how long workers may take to come back and claim their batches, in milliseconds.
+    pub recovery_grace_ms: u64,
+    /// Most steps in one batch.
+    pub batch_steps_max: u32,
+    /// Worker losses after which a step ends in error, whatever its limit says.
+    pub poison_limit: u32,
+    /// Most unfinished steps in memory; a submission beyond is refused as `overloaded`.
+    pub steps_max: u64,
+    /// Most clients waiting for the end of tasks.
+    pub waiters_max: u32,
+    /// Longest wait for the end of a task, in milliseconds.
+    pub wait_ms_max: u64,
+    /// Largest concurrency that a worker may register.
+    pub worker_concurrency_max: u32,
+    /// Most registered workers.
+    pub workers_max: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            heartbeat_ms: 5_000,
+            worker_timeout_ms: 30_000,
+            recovery_grace_ms: 15_000,
+            batch_steps_max: 100,
+            poison_limit: 3,
+            steps_max: 2_000_000,
+            waiters_max: 10_000,
+            wait_ms_max: 60_000,
+            worker_concurrency_max: 10_000,
+            workers_max: 10_000,
+        }
+    }
+}
