@@ -749,6 +749,8 @@ pub enum Read {
     Status { to: Origin, query: crate::event::StatusQuery },
     /// A wait for a task that is not live: it has ended, or never was. The server replies to the client.
     Waited { to: Origin, task: TaskId },
+    /// A try of a task that is not live: nothing to dispatch. The server replies to the client.
+    Tried { to: Origin, task: TaskId },
     /// A task with all that an operation needs. Answered by [`Event::TaskLoaded`](crate::Event::TaskLoaded).
     Task { to: Origin, operation: Operation },
 }

@@ -21,7 +21,7 @@ pub enum Event {
     /// A client asked for tasks; a row that the gateway refused keeps its place.
     TasksSubmitted { origin: Origin, requests: Vec<Result<TaskRequest, Refusal>> },
     /// The store answered [`Read::IdempotencyKeys`](crate::Read::IdempotencyKeys), in its order.
-    KeysLookedUp { lookup: u64, found: Vec<Option<TaskId>> },
+    KeysLookedUp { lookup: u64, found: Vec<Option<(TaskId, TemplateKey)>> },
     /// A client asked to dispatch what is ready of a task.
     TaskTried { origin: Origin, task: TaskId },
     /// A client asked for a task's state.

@@ -63,6 +63,12 @@ impl IdSource {
         IdSource { state: seed[0], stream: seed[1], last_ms: 0, counter: 0 }
     }
 
+    /// Makes every id from here on larger than this one.
+    pub fn advance_past(&mut self, id: Uuid) {
+        let (high, _) = id.as_u64_pair();
+        self.last_ms = self.last_ms.max((high >> 16) + 1);
+    }
+
     /// The next random number (SplitMix64, Steele et al. 2014, with a second seed word mixed in).
     pub fn random(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);

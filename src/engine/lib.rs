@@ -1,11 +1,59 @@
 //! The pure decision core of Tasker Core: what happened comes in as events, what must be saved and sent goes out.
+//!
+//! No clock, no randomness, no threads, no I/O: time and seeds are arguments. The same events at the same times give the
+//! same effects, so a simulator can run years of faults in seconds.
+//!
+//! The contract with whoever drives an [`Engine`]:
+//! 1. Take all events that are waiting, give each to [`Engine::handle`], let [`Engine::pass_deadlines`] act on the time,
+//!    then call [`Engine::plan`] once. All three add to one [`Effects`].
+//! 2. Write the saves in one transaction, in their order.
+//! 3. Only when that is committed, release the deliveries, in their order.
+//! 4. When the transaction is refused, this engine is ahead of the store: drop it and [`recover`](Engine::recover).
 
+mod batch;
+mod config;
 mod dag;
+mod deadlines;
+mod dispatch;
+mod effect;
+mod engine;
+mod event;
+mod hash;
+mod id;
+mod inspect;
+mod liveness;
+mod operate;
+mod planner;
+mod recover;
+mod registry;
+mod results;
 mod retry;
+mod snapshot;
+mod state;
+mod status;
+mod step;
+mod submit;
+mod task;
 mod template;
+mod time;
+mod waiters;
+mod workers;
 
+pub use config::*;
 pub use dag::{Cycle, Dag};
+pub use effect::*;
+pub use engine::Engine;
+pub use event::*;
+pub use id::*;
 pub use retry::{Backoff, BackoffKind, RETRY_AFTER_MS_MAX, parse_retry_after};
+pub use snapshot::*;
+pub use state::*;
 pub use template::{
     ContextCheck, ContextError, DEPENDENCIES_MAX, STEPS_MAX, StepTemplate, Template, TemplateError, TemplateKey,
 };
+pub use time::*;
+
+/// The checksum by which two payloads are told apart: XXH3, 64 bits. It is stored with each accepted result.
+pub fn checksum(payload: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(payload)
+}

@@ -62,7 +62,8 @@ impl Backoff {
 }
 
 /// Reads what a handler or an HTTP service said about when to come back: seconds (`2`, `0.5`) or an HTTP date in any
-/// of its three forms, relative to the wall clock `now_wall_ms` (Unix time). The wait is rounded up to a millisecond, is zero for a
+/// of its three forms, relative to the wall clock `now_wall_ms` (Unix time).
+/// The wait is rounded up to a millisecond, is zero for a
 /// date in the past, and at most [`RETRY_AFTER_MS_MAX`]. `None` when the text is neither.
 pub fn parse_retry_after(text: &str, now_wall_ms: i64) -> Option<u64> {
     let text = text.trim();

@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub batches: Vec<BatchSnapshot>,
     /// Registrations without an end.
     pub workers: Vec<WorkerSnapshot>,
+    /// The largest batch id ever used: new ones must be larger.
+    pub newest_batch: Option<BatchId>,
 }
 
 /// A task as stored.

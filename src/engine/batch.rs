@@ -1,0 +1,196 @@
+//! One batch with one worker: what became of each of its steps, and when it may be closed.
+//!
+//! ```text
+//!  Created --committed--> Published --first report--> Executing --all accounted for, completion in--> Completed
+//!     (the store's row and the send)                     |   '--some step passed its deadline--> Timeout
+//!                                                        |   '--every step cancelled--> Cancelled
+//!                                                        '--worker lost, superseded or left--> Failed
+//! ```
+//! The engine holds open batches only: `Created`, `Published` and `Executing` differ in what is on the wire, which the
+//! engine does not see, so that they are derived where they are shown.
+
+use std::sync::Arc;
+
+use crate::effect::{BatchItem, Difference};
+use crate::event::{CompletedStep, CompletionStatus, StepReference};
+use crate::id::{BatchId, RegistrationId, TaskId};
+use crate::state::BatchState;
+use crate::template::Template;
+use crate::time::Mono;
+
+/// What became of a step of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ItemStatus {
+    /// Nothing yet.
+    Open,
+    /// A result was accepted, with this checksum.
+    Complete(u64),
+    /// A failure was accepted.
+    Failed,
+    /// It came back unrun.
+    Returned,
+    /// Its deadline passed; the worker's slot is still taken.
+    TimedOut,
+    /// Its task was cancelled or an operator resolved it; the worker's slot is still taken.
+    Cancelled,
+    /// As `TimedOut`, and the worker has let go of it since.
+    TimedOutReleased,
+    /// As `Cancelled`, and the worker has let go of it since.
+    CancelledReleased,
+}
+
+impl ItemStatus {
+    /// Whether the step still takes a slot of the worker.
+    pub fn holds_slot(self) -> bool {
+        match self {
+            ItemStatus::Open | ItemStatus::TimedOut | ItemStatus::Cancelled => true,
+            ItemStatus::Complete(_)
+            | ItemStatus::Failed
+            | ItemStatus::Returned
+            | ItemStatus::TimedOutReleased
+            | ItemStatus::CancelledReleased => false,
+        }
+    }
+
+    /// The same, after the worker has let go of the step.
+    pub fn released(self) -> ItemStatus {
+        match self {
+            ItemStatus::TimedOut => ItemStatus::TimedOutReleased,
+            ItemStatus::Cancelled => ItemStatus::CancelledReleased,
+            ItemStatus::Open
+            | ItemStatus::Complete(_)
+            | ItemStatus::Failed
+            | ItemStatus::Returned
+            | ItemStatus::TimedOutReleased
+            | ItemStatus::CancelledReleased => self,
+        }
+    }
+
+    /// The word in a list of differences.
+    fn recorded(self) -> &'static str {
+        match self {
+            ItemStatus::Open => "open",
+            ItemStatus::Complete(_) => "complete",
+            ItemStatus::Failed => "error",
+            ItemStatus::Returned => "returned",
+            ItemStatus::TimedOut | ItemStatus::TimedOutReleased => "timeout",
+            ItemStatus::Cancelled | ItemStatus::CancelledReleased => "cancelled",
+        }
+    }
+}
+
+/// A step of a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub task: TaskId,
+    pub template: Arc<Template>,
+    pub step: u32,
+    pub attempt: u32,
+    pub status: ItemStatus,
+    pub deadline: Mono,
+}
+
+impl Item {
+    pub fn name(&self) -> &Arc<str> {
+        &self.template.steps[self.step as usize].name
+    }
+
+    pub fn reference(&self, batch: BatchId) -> StepReference {
+        StepReference { batch, task: self.task, step: self.name().clone(), attempt: self.attempt }
+    }
+
+    pub fn saved(&self) -> BatchItem {
+        BatchItem { task: self.task, step: self.step, attempt: self.attempt }
+    }
+}
+
+/// An open batch.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub registration: RegistrationId,
+    pub items: Vec<Item>,
+    pub dispatched: Mono,
+    /// The deadline that is set for it.
+    pub due: Mono,
+    /// What the worker's completion said, once it came.
+    pub completion: Option<Vec<Difference>>,
+}
+
+impl Batch {
+    /// The item that a reference names.
+    pub fn find(&self, task: TaskId, step: &str, attempt: u32) -> Option<usize> {
+        self.items.iter().position(|item| item.task == task && item.attempt == attempt && **item.name() == *step)
+    }
+
+    pub fn open_items(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.items.len()).filter(|&index| self.items[index].status == ItemStatus::Open)
+    }
+
+    /// The earliest deadline of an open step.
+    pub fn next_due(&self) -> Option<Mono> {
+        self.items.iter().filter(|item| item.status == ItemStatus::Open).map(|item| item.deadline).min()
+    }
+
+    /// The state in which the batch closes, once its completion is in and every step is accounted for.
+    pub fn closing(&self) -> Option<BatchState> {
+        if self.completion.is_none() || self.open_items().next().is_some() {
+            return None;
+        }
+        let timed_out = |status| matches!(status, ItemStatus::TimedOut | ItemStatus::TimedOutReleased);
+        let cancelled = |status| matches!(status, ItemStatus::Cancelled | ItemStatus::CancelledReleased);
+        Some(if self.items.iter().any(|item| timed_out(item.status)) {
+            BatchState::Timeout
+        } else if self.items.iter().all(|item| cancelled(item.status)) {
+            BatchState::Cancelled
+        } else {
+            BatchState::Completed
+        })
+    }
+
+    /// Compares the worker's closing report with what its partial results said.
+    pub fn differences(&self, reported: &[CompletedStep]) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        for line in reported {
+            let found = self.find(line.task, &line.step, line.attempt);
+            let recorded = found.map(|index| self.items[index].status);
+            if recorded.is_none_or(|recorded| !agrees(line.status, recorded)) {
+                differences.push(Difference {
+                    task: line.task,
+                    step: line.step.clone(),
+                    attempt: line.attempt,
+                    completion: line.status.as_str(),
+                    recorded: recorded.map_or("not_in_batch", ItemStatus::recorded),
+                });
+            }
+        }
+        for item in &self.items {
+            let named = reported
+                .iter()
+                .any(|line| line.task == item.task && line.attempt == item.attempt && line.step == *item.name());
+            if !named {
+                differences.push(Difference {
+                    task: item.task,
+                    step: item.name().clone(),
+                    attempt: item.attempt,
+                    completion: "absent",
+                    recorded: item.status.recorded(),
+                });
+            }
+        }
+        differences
+    }
+}
+
+/// Whether a line of a completion fits what was recorded. A step given up by the broker may have ended in any way.
+fn agrees(reported: CompletionStatus, recorded: ItemStatus) -> bool {
+    match recorded {
+        ItemStatus::Complete(_) => reported == CompletionStatus::Complete,
+        ItemStatus::Failed => reported == CompletionStatus::Failed,
+        ItemStatus::Returned => reported == CompletionStatus::Returned,
+        ItemStatus::Open
+        | ItemStatus::TimedOut
+        | ItemStatus::Cancelled
+        | ItemStatus::TimedOutReleased
+        | ItemStatus::CancelledReleased => true,
+    }
+}

@@ -1,0 +1,183 @@
+//! Which ready step goes to which worker: namespaces take turns; within one, priority then age decides; a task with much
+//! ready work gives way after a quantum.
+//!
+//! Every task with ready steps has a place: a number drawn from one counter when the task is made, and again each time it
+//! has used up its quantum. A level of priority moves a task [`PRIORITY_TURNS`] places ahead. So a higher priority goes
+//! first, an older task goes before a younger one, a wide task shares with the others, and nothing waits for ever: a step
+//! is overtaken by at most that many turns a level.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::id::{RegistrationId, TaskId};
+use crate::task::Task;
+use crate::workers::Workers;
+
+/// Places that one level of priority is worth. At 10,000 tasks a second, a level jumps a queue of 100 seconds.
+const PRIORITY_TURNS: i128 = 1_000_000;
+
+/// Steps that a task may take before others of the same rank come first. As many as a small worker process has slots.
+const QUANTUM_STEPS: u32 = 16;
+
+/// A place in the order: the lowest goes first.
+type Rank = (i128, TaskId);
+
+/// Tasks with ready steps, by template and rank, and templates by the rank of their first task.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    next_turn: u64,
+    /// By template index.
+    templates: Vec<TemplateQueue>,
+    namespaces: Vec<NamespaceQueue>,
+    namespace_index: BTreeMap<Arc<str>, usize>,
+    /// Namespaces with ready work, in the order in which they take turns.
+    rotation: VecDeque<usize>,
+}
+
+#[derive(Debug)]
+struct TemplateQueue {
+    namespace: usize,
+    tasks: BTreeSet<Rank>,
+}
+
+#[derive(Debug, Default)]
+struct NamespaceQueue {
+    /// First rank of each of its templates that has ready work.
+    heads: BTreeSet<(Rank, u32)>,
+    /// Whether it is in `rotation`.
+    rotating: bool,
+}
+
+/// A task that may run a step, and the worker for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pick {
+    pub task: TaskId,
+    pub worker: RegistrationId,
+}
+
+/// Templates that no worker with credit can run, taken out for the rest of a pass.
+#[derive(Debug, Default)]
+pub(crate) struct Blocked(Vec<(usize, (Rank, u32))>);
+
+impl Queues {
+    /// A new place at the end of the order.
+    pub fn draw_turn(&mut self) -> u64 {
+        self.next_turn += 1;
+        self.next_turn
+    }
+
+    /// Makes room for a template; indices come one after the other.
+    pub fn add_template(&mut self, namespace: &Arc<str>) {
+        let next = self.namespaces.len();
+        let namespace = *self.namespace_index.entry(namespace.clone()).or_insert(next);
+        if namespace == next {
+            self.namespaces.push(NamespaceQueue::default());
+        }
+        self.templates.push(TemplateQueue { namespace, tasks: BTreeSet::new() });
+    }
+
+    /// Puts a task in line if it has ready steps and its time has come, and takes it out if not.
+    pub fn place(&mut self, task: &mut Task) {
+        if !task.is_due() || task.counts.ready == 0 {
+            self.dequeue(task);
+        } else if !task.queued {
+            task.queued = true;
+            self.insert(rank(task), task.template_index);
+        }
+    }
+
+    /// Takes a task out of line.
+    pub fn dequeue(&mut self, task: &mut Task) {
+        if task.queued {
+            task.queued = false;
+            self.remove(rank(task), task.template_index);
+        }
+    }
+
+    /// Counts a step taken from a task, and moves the task to the end when its quantum is used up or out of line when
+    /// nothing of it is ready.
+    pub fn taken(&mut self, task: &mut Task) {
+        task.taken += 1;
+        if task.counts.ready == 0 {
+            self.dequeue(task);
+        } else if task.taken >= QUANTUM_STEPS {
+            self.dequeue(task);
+            task.taken = 0;
+            task.turn = self.draw_turn();
+            self.place(task);
+        }
+    }
+
+    /// The next task to take a step from, or `None` when no worker with credit can run anything that is ready.
+    pub fn pick(&mut self, workers: &Workers, blocked: &mut Blocked) -> Option<Pick> {
+        while let Some(namespace) = self.rotation.pop_front() {
+            let queue = &mut self.namespaces[namespace];
+            let Some(&((place, task), template)) = queue.heads.first() else {
+                queue.rotating = false;
+                continue;
+            };
+            if let Some(worker) = workers.with_credit_for(template) {
+                self.rotation.push_back(namespace);
+                return Some(Pick { task, worker });
+            }
+            let head = ((place, task), template);
+            queue.heads.remove(&head);
+            blocked.0.push((namespace, head));
+            self.rotation.push_front(namespace);
+        }
+        None
+    }
+
+    /// Puts back what a pass had taken out.
+    pub fn unblock(&mut self, blocked: Blocked) {
+        for (namespace, head) in blocked.0 {
+            self.namespaces[namespace].heads.insert(head);
+            self.rotate(namespace);
+        }
+    }
+
+    /// Indices of templates that have ready work.
+    pub fn waiting_templates(&self) -> impl Iterator<Item = u32> {
+        (0_u32..).zip(&self.templates).filter(|(_, queue)| !queue.tasks.is_empty()).map(|(index, _)| index)
+    }
+
+    fn insert(&mut self, rank: Rank, template: u32) {
+        let queue = &mut self.templates[template as usize];
+        let old_head = queue.tasks.first().copied();
+        queue.tasks.insert(rank);
+        let namespace = queue.namespace;
+        if old_head.is_none_or(|old| rank < old) {
+            let heads = &mut self.namespaces[namespace].heads;
+            if let Some(old) = old_head {
+                heads.remove(&(old, template));
+            }
+            heads.insert((rank, template));
+            self.rotate(namespace);
+        }
+    }
+
+    fn remove(&mut self, rank: Rank, template: u32) {
+        let queue = &mut self.templates[template as usize];
+        let was_head = queue.tasks.first() == Some(&rank);
+        queue.tasks.remove(&rank);
+        if was_head {
+            let heads = &mut self.namespaces[queue.namespace].heads;
+            heads.remove(&(rank, template));
+            if let Some(&next) = queue.tasks.first() {
+                heads.insert((next, template));
+            }
+        }
+    }
+
+    fn rotate(&mut self, namespace: usize) {
+        let queue = &mut self.namespaces[namespace];
+        if !queue.rotating {
+            queue.rotating = true;
+            self.rotation.push_back(namespace);
+        }
+    }
+}
+
+fn rank(task: &Task) -> Rank {
+    (i128::from(task.turn) - i128::from(task.priority) * PRIORITY_TURNS, task.id)
+}

@@ -1,0 +1,199 @@
+//! From the ground state in the store back to a running engine.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use crate::batch::{Batch, Item, ItemStatus};
+use crate::config::Config;
+use crate::deadlines::Deadline;
+use crate::effect::Effects;
+use crate::engine::Engine;
+use crate::event::WorkerIntroduction;
+use crate::hash::BuildIdHasher;
+use crate::id::{BatchId, RegistrationId, TaskId};
+use crate::snapshot::{BatchSnapshot, ItemRecord, Snapshot, StepSnapshot, TaskSnapshot, WorkerSnapshot};
+use crate::state::TaskState;
+use crate::step::{Phase, Step};
+use crate::task::{Task, count};
+use crate::time::Now;
+use crate::workers::{Standing, Worker};
+
+/// Open attempts by task and step.
+type OpenSteps = HashMap<(TaskId, u32), BatchId, BuildIdHasher>;
+
+impl Engine {
+    /// An engine with everything that the store holds unfinished. Workers have the grace period to come back and claim
+    /// their batches; deadlines of steps begin anew, so that no jump of the wall clock ends one early.
+    ///
+    /// # Panics
+    /// When a task names a template that the snapshot lacks: the store reads both in one transaction.
+    pub fn recover(config: Config, seed: [u64; 2], now: Now, snapshot: Snapshot, out: &mut Effects) -> Engine {
+        let mut engine = Engine::new(config, seed);
+        for source in snapshot.templates {
+            let index = engine.registry.register(source).ok().flatten().expect("the store holds a template once");
+            engine.take_template_in(index);
+        }
+        engine.ids.advance_past(snapshot.newest_batch.map_or(Uuid::nil(), |batch| batch.0));
+        for worker in snapshot.workers {
+            engine.await_worker(now, worker);
+        }
+        let mut open = OpenSteps::default();
+        for batch in &snapshot.batches {
+            for (item, record) in &batch.items {
+                if *record == ItemRecord::Open {
+                    open.insert((item.task, item.step), batch.id);
+                }
+            }
+        }
+        let ids: Vec<TaskId> = snapshot.tasks.iter().map(|task| task.id).collect();
+        for task in snapshot.tasks {
+            engine.restore_task(now, task, &open);
+        }
+        for batch in snapshot.batches {
+            engine.restore_batch(now, batch, out);
+        }
+        for id in ids {
+            engine.advance_task(now, id, out);
+        }
+        engine
+    }
+
+    fn await_worker(&mut self, now: Now, snapshot: WorkerSnapshot) {
+        let registration = snapshot.registration;
+        let introduction = WorkerIntroduction {
+            name: snapshot.name,
+            incarnation: snapshot.incarnation,
+            capabilities: snapshot.capabilities,
+            templates: Vec::new(),
+            concurrency: snapshot.concurrency,
+            host: snapshot.host,
+            pid: snapshot.pid,
+            language: snapshot.language,
+            library: snapshot.library,
+            open_batches: Vec::new(),
+            unacknowledged: Vec::new(),
+        };
+        let mut worker = Worker::new(registration, introduction, now.mono);
+        worker.standing = Standing::Awaited;
+        worker.check_at = now.mono + self.config.recovery_grace_ms;
+        self.deadlines.add(worker.check_at, Deadline::Worker(registration));
+        self.workers.add(worker);
+    }
+
+    /// Takes a task that had ended in error back, for an operation on it.
+    pub(crate) fn take_task_in(&mut self, now: Now, snapshot: TaskSnapshot) {
+        self.restore_task(now, snapshot, &OpenSteps::default());
+    }
+
+    fn restore_task(&mut self, now: Now, snapshot: TaskSnapshot, open: &OpenSteps) {
+        let index = self.registry.index(&snapshot.template).expect("the store keeps the template of every task");
+        let template = self.registry.get(index).template.clone();
+        let id = snapshot.id;
+        let mut task = Task::new(id, template.clone(), index, snapshot.context, snapshot.labels, snapshot.created_at);
+        task.priority = snapshot.priority;
+        task.idempotency_key = snapshot.idempotency_key;
+        task.run_at = snapshot.run_at;
+        task.turn = self.queues.draw_turn();
+        let settled: Vec<bool> = snapshot.steps.iter().map(|step| step.settled.is_some()).collect();
+        let unsettled = |numbers: &[u32]| count(numbers.iter().filter(|&&number| !settled[number as usize]).count());
+        let mut steps = Vec::with_capacity(snapshot.steps.len());
+        for (number, stored) in (0_u32..).zip(snapshot.steps) {
+            let parents_left = unsettled(template.dag.parents(number));
+            let phase = self.phase_of(now, id, number, &stored, parents_left, open);
+            let mut step = Step::new(stored.retry_limit, parents_left, unsettled(template.dag.children(number)));
+            step.attempts = stored.attempts;
+            step.losses = stored.workers_lost;
+            if let Some(settled) = stored.settled {
+                step.checksum = settled.checksum;
+                step.result = (step.children_left > 0).then_some(settled.result);
+            }
+            steps.push(step.restored(phase));
+        }
+        let touched = |step: &Step| step.attempts > 0 || matches!(step.phase(), Phase::Settled(_) | Phase::Failed);
+        let running = if steps.iter().any(touched) { TaskState::InProgress } else { TaskState::Pending };
+        task.restore(steps.into(), snapshot.final_state.unwrap_or(running));
+        if let Some(delay_ms) = snapshot.run_in_ms {
+            let start_at = now.mono + delay_ms;
+            task.start_at = Some(start_at);
+            self.deadlines.add(start_at, Deadline::Start(id));
+        }
+        if let Some(key) = task.key_lookup() {
+            self.keys.insert(key, id);
+        }
+        self.steps_unfinished += task.steps.iter().filter(|step| !step.phase().state().is_final()).count() as u64;
+        self.tasks.insert(id, task);
+    }
+
+    fn phase_of(
+        &mut self,
+        now: Now,
+        task: TaskId,
+        number: u32,
+        stored: &StepSnapshot,
+        parents_left: u32,
+        open: &OpenSteps,
+    ) -> Phase {
+        if let Some(settled) = &stored.settled {
+            Phase::Settled(settled.kind)
+        } else if let Some(&batch) = open.get(&(task, number)) {
+            Phase::Dispatched(batch)
+        } else if stored.failed {
+            Phase::Failed
+        } else if let Some(delay_ms) = stored.retry_in_ms.filter(|&delay_ms| delay_ms > 0) {
+            let at = now.mono + delay_ms;
+            self.deadlines.add(at, Deadline::Retry(task, number));
+            Phase::Retrying(at)
+        } else if parents_left == 0 {
+            Phase::Ready
+        } else {
+            Phase::Waiting
+        }
+    }
+
+    fn restore_batch(&mut self, now: Now, snapshot: BatchSnapshot, out: &mut Effects) {
+        let id = snapshot.id;
+        let items: Vec<Item> = snapshot
+            .items
+            .into_iter()
+            .filter_map(|(saved, record)| {
+                // Steps of tasks that have ended need no account any more.
+                let task = self.tasks.get(&saved.task)?;
+                let open = task.step(saved.step).phase() == Phase::Dispatched(id);
+                let status = match record {
+                    ItemRecord::Open if open => ItemStatus::Open,
+                    // Resolved by an operator while the worker had it, which may still be so.
+                    ItemRecord::Open => ItemStatus::Cancelled,
+                    ItemRecord::Complete(checksum) => ItemStatus::Complete(checksum),
+                    ItemRecord::Failed => ItemStatus::Failed,
+                    ItemRecord::GivenUp => ItemStatus::TimedOutReleased,
+                    ItemRecord::Returned => ItemStatus::Returned,
+                };
+                Some(Item {
+                    task: saved.task,
+                    template: task.template.clone(),
+                    step: saved.step,
+                    attempt: saved.attempt,
+                    status,
+                    deadline: now.mono + task.template.steps[saved.step as usize].timeout_ms,
+                })
+            })
+            .collect();
+        let registration: RegistrationId = snapshot.registration;
+        let mut batch = Batch { registration, items, dispatched: now.mono, due: now.mono, completion: None };
+        if let Some(due) = batch.next_due() {
+            batch.due = due;
+            self.deadlines.add(due, Deadline::Batch(id));
+        }
+        let held = count(batch.items.iter().filter(|item| item.status.holds_slot()).count());
+        self.batches.insert(id, batch);
+        let taken = self.workers.change(registration, |worker| {
+            worker.out += held;
+            worker.batches.insert(id);
+        });
+        if taken.is_none() {
+            // Its worker's registration was ended, yet the batch was not closed with it.
+            self.lose_batch(now, id, "the worker's registration had ended", out);
+        }
+    }
+}

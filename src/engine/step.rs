@@ -1,0 +1,252 @@
+//! One step of a task: its state machine. Only this file changes a step's phase.
+//!
+//! ```text
+//!            satisfied          dispatched            succeeded
+//!  Waiting ------------> Ready ------------> Dispatched ----------> Settled
+//!     |                  ^  ^ ^               |  |  |                  ^
+//!     |   retry due      |  | '---------------'  |  |  failed, final   |
+//!     |  .---------------'  |    returned        |  '--------> Failed  |
+//!     |  |                  '--------------------|--------------'      |
+//!     | Retrying <-------------------------------'   reset             |
+//!     |             failed, to be retried                              |
+//!     '---- bypassed (only Waiting, Ready) ----------------------------'
+//!  resolved: from every phase but Settled and Cancelled to Settled
+//!  cancelled: from Waiting, Ready, Dispatched, Retrying to Cancelled
+//! ```
+
+use bytes::Bytes;
+
+use crate::effect::SettledKind;
+use crate::id::BatchId;
+use crate::state::StepState;
+use crate::time::Mono;
+
+/// Where a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Some parents are not satisfied.
+    Waiting,
+    /// Could run.
+    Ready,
+    /// In a batch; `attempts` is the number of the open attempt.
+    Dispatched(BatchId),
+    /// The last attempt failed, the next may start then.
+    Retrying(Mono),
+    /// Has its result.
+    Settled(SettledKind),
+    /// Ended in error.
+    Failed,
+    /// Its task was cancelled.
+    Cancelled,
+}
+
+/// What can happen to a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StepInput {
+    Satisfied,
+    Dispatched(BatchId),
+    Succeeded,
+    FailedToRetry(Mono),
+    FailedForGood,
+    Returned,
+    RetryDue,
+    Cancelled,
+    Reset,
+    Resolved,
+    Bypassed,
+}
+
+/// A step that is asked for what its phase does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Illegal;
+
+/// A step of a live task.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    phase: Phase,
+    /// Attempts made, the open one included; returned ones do not count.
+    pub attempts: u32,
+    /// Most attempts: the template's limit, on top of the attempts made at the last reset.
+    pub limit: u32,
+    /// Parents that are not satisfied.
+    pub parents_left: u32,
+    /// Children that still need the result.
+    pub children_left: u32,
+    /// Attempts lost with their worker since the last reset.
+    pub losses: u32,
+    /// Checksum of the accepted result.
+    pub checksum: u64,
+    /// The result, as long as a child needs it.
+    pub result: Option<Bytes>,
+}
+
+impl Step {
+    pub fn new(limit: u32, parents: u32, children: u32) -> Step {
+        Step {
+            phase: if parents == 0 { Phase::Ready } else { Phase::Waiting },
+            attempts: 0,
+            limit,
+            parents_left: parents,
+            children_left: children,
+            losses: 0,
+            checksum: 0,
+            result: None,
+        }
+    }
+
+    /// A step as the store found it.
+    pub fn restored(mut self, phase: Phase) -> Step {
+        self.phase = phase;
+        self
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The transition table.
+    pub fn next(phase: Phase, input: StepInput) -> Result<Phase, Illegal> {
+        use {Phase as P, StepInput as I};
+        match (phase, input) {
+            (P::Waiting, I::Satisfied) | (P::Retrying(_), I::RetryDue) | (P::Failed, I::Reset) => Ok(P::Ready),
+            (P::Ready, I::Dispatched(batch)) => Ok(P::Dispatched(batch)),
+            (P::Dispatched(_), I::Succeeded) => Ok(P::Settled(SettledKind::Complete)),
+            (P::Dispatched(_), I::FailedToRetry(at)) => Ok(P::Retrying(at)),
+            (P::Dispatched(_), I::FailedForGood) => Ok(P::Failed),
+            (P::Dispatched(_), I::Returned) => Ok(P::Ready),
+            (P::Waiting | P::Ready, I::Bypassed) => Ok(P::Settled(SettledKind::Bypassed)),
+            (P::Waiting | P::Ready | P::Dispatched(_) | P::Retrying(_), I::Cancelled) => Ok(P::Cancelled),
+            (P::Waiting | P::Ready | P::Dispatched(_) | P::Retrying(_) | P::Failed, I::Resolved) => {
+                Ok(P::Settled(SettledKind::ResolvedManually))
+            }
+            (
+                P::Waiting | P::Ready | P::Dispatched(_) | P::Retrying(_) | P::Settled(_) | P::Failed | P::Cancelled,
+                I::Satisfied
+                | I::Dispatched(_)
+                | I::Succeeded
+                | I::FailedToRetry(_)
+                | I::FailedForGood
+                | I::Returned
+                | I::RetryDue
+                | I::Cancelled
+                | I::Reset
+                | I::Resolved
+                | I::Bypassed,
+            ) => Err(Illegal),
+        }
+    }
+
+    /// Applies an input and counts attempts; on `Err` nothing has changed.
+    pub fn apply(&mut self, input: StepInput) -> Result<(), Illegal> {
+        self.phase = Step::next(self.phase, input)?;
+        match input {
+            StepInput::Dispatched(_) => self.attempts += 1,
+            StepInput::Returned => self.attempts -= 1,
+            StepInput::Reset => self.losses = 0,
+            StepInput::Satisfied
+            | StepInput::Succeeded
+            | StepInput::FailedToRetry(_)
+            | StepInput::FailedForGood
+            | StepInput::RetryDue
+            | StepInput::Cancelled
+            | StepInput::Resolved
+            | StepInput::Bypassed => {}
+        }
+        Ok(())
+    }
+}
+
+impl Phase {
+    /// The state under which everybody else knows the phase.
+    pub fn state(self) -> StepState {
+        match self {
+            Phase::Waiting | Phase::Ready => StepState::Pending,
+            Phase::Dispatched(_) => StepState::InProgress,
+            Phase::Retrying(_) => StepState::WaitingForRetry,
+            Phase::Settled(kind) => kind.state(),
+            Phase::Failed => StepState::Error,
+            Phase::Cancelled => StepState::Cancelled,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn phases() -> Vec<Phase> {
+        vec![
+            Phase::Waiting,
+            Phase::Ready,
+            Phase::Dispatched(BatchId(Uuid::nil())),
+            Phase::Retrying(Mono(5)),
+            Phase::Settled(SettledKind::Complete),
+            Phase::Settled(SettledKind::Bypassed),
+            Phase::Settled(SettledKind::ResolvedManually),
+            Phase::Failed,
+            Phase::Cancelled,
+        ]
+    }
+
+    #[test]
+    fn every_pair_of_phase_and_input_is_in_the_table() {
+        // A row a phase, a column an input; `.` is refused.
+        let expected = [
+            // sat  disp  succ  retry fail  ret   due   canc  reset res   byp
+            "ready .     .     .     .     .     .     cancelled . resolved bypassed",
+            ".     dispatched . .    .     .     .     cancelled . resolved bypassed",
+            ".     .     complete retrying failed ready . cancelled . resolved .",
+            ".     .     .     .     .     .     ready cancelled . resolved .",
+            ".     .     .     .     .     .     .     .     .     .     .",
+            ".     .     .     .     .     .     .     .     .     .     .",
+            ".     .     .     .     .     .     .     .     .     .     .",
+            ".     .     .     .     .     .     .     .     ready resolved .",
+            ".     .     .     .     .     .     .     .     .     .     .",
+        ];
+        let batch = BatchId(Uuid::nil());
+        let inputs = [
+            StepInput::Satisfied,
+            StepInput::Dispatched(batch),
+            StepInput::Succeeded,
+            StepInput::FailedToRetry(Mono(5)),
+            StepInput::FailedForGood,
+            StepInput::Returned,
+            StepInput::RetryDue,
+            StepInput::Cancelled,
+            StepInput::Reset,
+            StepInput::Resolved,
+            StepInput::Bypassed,
+        ];
+        let name = |result: Result<Phase, Illegal>| match result {
+            Err(Illegal) => ".",
+            Ok(Phase::Waiting) => "waiting",
+            Ok(Phase::Ready) => "ready",
+            Ok(Phase::Dispatched(_)) => "dispatched",
+            Ok(Phase::Retrying(_)) => "retrying",
+            Ok(Phase::Settled(SettledKind::Complete)) => "complete",
+            Ok(Phase::Settled(SettledKind::Bypassed)) => "bypassed",
+            Ok(Phase::Settled(SettledKind::ResolvedManually)) => "resolved",
+            Ok(Phase::Failed) => "failed",
+            Ok(Phase::Cancelled) => "cancelled",
+        };
+        for (phase, row) in phases().into_iter().zip(expected) {
+            let cells: Vec<&str> = row.split_whitespace().collect();
+            assert_eq!(cells.len(), inputs.len());
+            for (input, cell) in inputs.into_iter().zip(cells) {
+                assert_eq!(name(Step::next(phase, input)), cell, "{phase:?} with {input:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_returned_attempt_is_not_counted() {
+        let mut step = Step::new(1, 0, 0);
+        step.apply(StepInput::Dispatched(BatchId(Uuid::nil()))).expect("ready");
+        assert_eq!(step.attempts, 1);
+        step.apply(StepInput::Returned).expect("dispatched");
+        assert_eq!(step.attempts, 0);
+        assert_eq!(step.phase(), Phase::Ready);
+    }
+}

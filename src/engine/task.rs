@@ -1,0 +1,297 @@
+//! One live task: its steps, the counts by which its state is known, and its own state machine.
+//!
+//! ```text
+//!  Pending ----> InProgress ----> Complete | ResolvedManually
+//!     |            |    ^  |
+//!     |            |    |  '----> Error --.
+//!     |            |    '-----------------'  (an operator reset or resolved a failed step)
+//!     '------------'---> Cancelled
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::effect::{SettledKind, StepCounts};
+use crate::event::TaskLabels;
+use crate::id::TaskId;
+use crate::state::TaskState;
+use crate::step::{Illegal, Phase, Step, StepInput};
+use crate::template::Template;
+use crate::time::{Mono, Wall};
+
+/// Steps by phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PhaseCounts {
+    pub waiting: u32,
+    pub ready: u32,
+    pub dispatched: u32,
+    pub retrying: u32,
+    pub complete: u32,
+    pub bypassed: u32,
+    pub resolved: u32,
+    pub failed: u32,
+    pub cancelled: u32,
+}
+
+impl PhaseCounts {
+    fn of(&mut self, phase: Phase) -> &mut u32 {
+        match phase {
+            Phase::Waiting => &mut self.waiting,
+            Phase::Ready => &mut self.ready,
+            Phase::Dispatched(_) => &mut self.dispatched,
+            Phase::Retrying(_) => &mut self.retrying,
+            Phase::Settled(SettledKind::Complete) => &mut self.complete,
+            Phase::Settled(SettledKind::Bypassed) => &mut self.bypassed,
+            Phase::Settled(SettledKind::ResolvedManually) => &mut self.resolved,
+            Phase::Failed => &mut self.failed,
+            Phase::Cancelled => &mut self.cancelled,
+        }
+    }
+
+    /// The state in which a task ends that has these counts, or `None` while a step can still run.
+    pub fn end(&self) -> Option<TaskState> {
+        if self.ready + self.dispatched + self.retrying > 0 {
+            None
+        } else if self.failed > 0 {
+            Some(TaskState::Error)
+        } else if self.waiting > 0 || self.cancelled > 0 {
+            // Waiting without a failure above it does not happen in an acyclic graph; cancelling ends the task itself.
+            None
+        } else if self.resolved > 0 {
+            Some(TaskState::ResolvedManually)
+        } else {
+            Some(TaskState::Complete)
+        }
+    }
+}
+
+/// A live task.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub id: TaskId,
+    pub template: Arc<Template>,
+    /// Index of the template in the registry.
+    pub template_index: u32,
+    pub context: Bytes,
+    pub priority: i32,
+    pub idempotency_key: Option<Box<str>>,
+    pub run_at: Option<Wall>,
+    pub created_at: Wall,
+    pub labels: Arc<TaskLabels>,
+    pub steps: Box<[Step]>,
+    pub counts: PhaseCounts,
+    /// Steps in the order in which they became ready; one that was resolved meanwhile is skipped when its turn comes.
+    pub ready: VecDeque<u32>,
+    /// When it may run, if that is not yet; a deadline of the same time makes it due.
+    pub start_at: Option<Mono>,
+    /// Place in the planner's order; see `planner`.
+    pub turn: u64,
+    /// Steps taken in the present turn.
+    pub taken: u32,
+    /// Whether the planner has it in a queue.
+    pub queued: bool,
+    state: TaskState,
+}
+
+impl Task {
+    pub fn new(
+        id: TaskId,
+        template: Arc<Template>,
+        template_index: u32,
+        context: Bytes,
+        labels: TaskLabels,
+        created_at: Wall,
+    ) -> Task {
+        let mut counts = PhaseCounts::default();
+        let mut ready = VecDeque::new();
+        let steps: Box<[Step]> = (0_u32..)
+            .zip(template.steps.iter())
+            .map(|(number, definition)| {
+                let parents = count(template.dag.parents(number).len());
+                let children = count(template.dag.children(number).len());
+                let step = Step::new(definition.retry_limit, parents, children);
+                *counts.of(step.phase()) += 1;
+                if step.phase() == Phase::Ready {
+                    ready.push_back(number);
+                }
+                step
+            })
+            .collect();
+        Task {
+            id,
+            template,
+            template_index,
+            context,
+            priority: 0,
+            idempotency_key: None,
+            run_at: None,
+            created_at,
+            labels: Arc::new(labels),
+            steps,
+            counts,
+            ready,
+            start_at: None,
+            turn: 0,
+            taken: 0,
+            queued: false,
+            state: TaskState::Pending,
+        }
+    }
+
+    /// Replaces the steps by what the store found.
+    pub fn restore(&mut self, steps: Box<[Step]>, state: TaskState) {
+        self.counts = PhaseCounts::default();
+        self.ready.clear();
+        for (number, step) in (0_u32..).zip(steps.iter()) {
+            *self.counts.of(step.phase()) += 1;
+            if step.phase() == Phase::Ready {
+                self.ready.push_back(number);
+            }
+        }
+        self.steps = steps;
+        self.state = state;
+    }
+
+    pub fn state(&self) -> TaskState {
+        self.state
+    }
+
+    /// Whether its `run_at`, if any, has come.
+    pub fn is_due(&self) -> bool {
+        self.start_at.is_none()
+    }
+
+    pub fn step(&self, number: u32) -> &Step {
+        &self.steps[number as usize]
+    }
+
+    pub fn step_mut(&mut self, number: u32) -> &mut Step {
+        &mut self.steps[number as usize]
+    }
+
+    /// Moves a step and keeps the counts and the ready list in line.
+    pub fn apply(&mut self, number: u32, input: StepInput) -> Result<(), Illegal> {
+        let step = &mut self.steps[number as usize];
+        let before = step.phase();
+        step.apply(input)?;
+        let after = step.phase();
+        *self.counts.of(before) -= 1;
+        *self.counts.of(after) += 1;
+        if after == Phase::Ready {
+            self.ready.push_back(number);
+        }
+        Ok(())
+    }
+
+    /// Moves a step where the caller has made sure that its phase allows it.
+    pub fn must_apply(&mut self, number: u32, input: StepInput) {
+        let phase = self.step(number).phase();
+        self.apply(number, input).unwrap_or_else(|Illegal| panic!("a step in {phase:?} was given {input:?}"));
+    }
+
+    /// The next ready step, taken off the list.
+    pub fn pop_ready(&mut self) -> Option<u32> {
+        while let Some(number) = self.ready.pop_front() {
+            if self.step(number).phase() == Phase::Ready {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// The first change makes a pending task run.
+    pub fn start(&mut self) -> bool {
+        let first = self.state == TaskState::Pending;
+        if first {
+            self.state = TaskState::InProgress;
+        }
+        first
+    }
+
+    /// Ends the task, if its machine allows that end now.
+    pub fn finish(&mut self, end: TaskState) -> Result<(), Illegal> {
+        self.state = next_task_state(self.state, end)?;
+        Ok(())
+    }
+
+    /// Makes a task that ended in error run again.
+    pub fn reopen(&mut self) -> Result<(), Illegal> {
+        self.state = next_task_state(self.state, TaskState::InProgress)?;
+        Ok(())
+    }
+
+    pub fn step_counts(&self) -> StepCounts {
+        StepCounts {
+            pending: self.counts.waiting + self.counts.ready,
+            ready: if self.is_due() && !self.state.is_final() { self.counts.ready } else { 0 },
+            in_progress: self.counts.dispatched,
+            complete: self.counts.complete,
+            error: self.counts.failed,
+            cancelled: self.counts.cancelled,
+            resolved_manually: self.counts.bypassed + self.counts.resolved,
+            waiting_for_retry: self.counts.retrying,
+        }
+    }
+}
+
+/// The transition table of tasks.
+pub(crate) fn next_task_state(from: TaskState, to: TaskState) -> Result<TaskState, Illegal> {
+    use TaskState as T;
+    match (from, to) {
+        (T::Pending | T::Error, T::InProgress)
+        | (T::Pending | T::InProgress, T::Complete | T::Error | T::Cancelled | T::ResolvedManually)
+        | (T::Error, T::Cancelled) => Ok(to),
+        (
+            T::Pending | T::InProgress | T::Complete | T::Error | T::Cancelled | T::ResolvedManually,
+            T::Pending | T::InProgress | T::Complete | T::Error | T::Cancelled | T::ResolvedManually,
+        ) => Err(Illegal),
+    }
+}
+
+/// A number of steps as the wire and SQL have it.
+pub(crate) fn count(steps: usize) -> u32 {
+    u32::try_from(steps).expect("a template has at most some ten thousand steps")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_of_task_states_is_in_the_table() {
+        let allowed = [
+            (TaskState::Pending, TaskState::InProgress),
+            (TaskState::Pending, TaskState::Complete),
+            (TaskState::Pending, TaskState::Error),
+            (TaskState::Pending, TaskState::Cancelled),
+            (TaskState::Pending, TaskState::ResolvedManually),
+            (TaskState::InProgress, TaskState::Complete),
+            (TaskState::InProgress, TaskState::Error),
+            (TaskState::InProgress, TaskState::Cancelled),
+            (TaskState::InProgress, TaskState::ResolvedManually),
+            (TaskState::Error, TaskState::InProgress),
+            (TaskState::Error, TaskState::Cancelled),
+        ];
+        for &from in TaskState::ALL {
+            for &to in TaskState::ALL {
+                let expected = if allowed.contains(&(from, to)) { Ok(to) } else { Err(Illegal) };
+                assert_eq!(next_task_state(from, to), expected, "{from:?} -> {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_ends_when_no_step_can_run() {
+        let end = |counts: PhaseCounts| counts.end();
+        let zero = PhaseCounts::default();
+        assert_eq!(end(PhaseCounts { complete: 2, ..zero }), Some(TaskState::Complete));
+        assert_eq!(end(PhaseCounts { complete: 1, bypassed: 1, ..zero }), Some(TaskState::Complete));
+        assert_eq!(end(PhaseCounts { complete: 1, resolved: 1, ..zero }), Some(TaskState::ResolvedManually));
+        assert_eq!(end(PhaseCounts { failed: 1, waiting: 3, ..zero }), Some(TaskState::Error));
+        assert_eq!(end(PhaseCounts { failed: 1, dispatched: 1, ..zero }), None);
+        assert_eq!(end(PhaseCounts { failed: 1, retrying: 1, ..zero }), None);
+        assert_eq!(end(PhaseCounts { ready: 1, ..zero }), None);
+    }
+}

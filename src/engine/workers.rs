@@ -1,0 +1,195 @@
+//! Registered workers: who they are, what they can run, how many steps they have.
+//!
+//! ```text
+//!            silent for 3 heartbeats
+//!  Active ---------------------------> Suspect ----.
+//!    | ^  <---------------------------             | silent for the worker timeout
+//!    | |        sign of life                       v
+//!    | '-- registered again -- Unreachable ----> (lost)
+//!    |                          ^                  ^
+//!    |---- undeliverable -------'                  |
+//!    '---- asked to drain ----> Draining ----------+--> (left, when its last batch is closed)
+//!  Awaited (after a restart) --- registered again --> (replaced), or lost after the grace period
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::event::WorkerIntroduction;
+use crate::id::{BatchId, Origin, PeerId, RegistrationId};
+use crate::time::Mono;
+
+/// What may be expected of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Heard of lately; gets work.
+    Active,
+    /// Missed three heartbeats; gets nothing.
+    Suspect,
+    /// A message to it could not be delivered; must register again before it gets work.
+    Unreachable,
+    /// Finishes what it has.
+    Draining,
+    /// Was registered when the broker stopped; has not come back yet.
+    Awaited,
+}
+
+impl Standing {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Standing::Active => "active",
+            Standing::Suspect | Standing::Unreachable => "suspect",
+            Standing::Draining => "draining",
+            Standing::Awaited => "awaited",
+        }
+    }
+}
+
+/// A registered worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub registration: RegistrationId,
+    pub introduction: WorkerIntroduction,
+    /// Its connection; none while it is awaited.
+    pub peer: Option<PeerId>,
+    pub standing: Standing,
+    /// Slots in use: steps sent and not reported.
+    pub out: u32,
+    pub batches: BTreeSet<BatchId>,
+    pub seen: Mono,
+    /// When its deadline in `Deadlines` fires.
+    pub check_at: Mono,
+    /// The command that asked to leave after draining, to be answered when the last batch is closed.
+    pub leaving: Option<Origin>,
+    /// By template index: whether it can run it.
+    serves: Vec<bool>,
+}
+
+impl Worker {
+    pub fn new(registration: RegistrationId, introduction: WorkerIntroduction, now: Mono) -> Worker {
+        Worker {
+            registration,
+            introduction,
+            peer: None,
+            standing: Standing::Awaited,
+            out: 0,
+            batches: BTreeSet::new(),
+            seen: now,
+            check_at: now,
+            leaving: None,
+            serves: Vec::new(),
+        }
+    }
+
+    pub fn name(&self) -> Arc<str> {
+        self.introduction.name.clone()
+    }
+
+    pub fn serves(&self, template: u32) -> bool {
+        self.serves.get(template as usize).copied().unwrap_or(false)
+    }
+
+    pub fn set_serves(&mut self, template: u32, serves: bool) {
+        let index = template as usize;
+        if self.serves.len() <= index {
+            self.serves.resize(index + 1, false);
+        }
+        self.serves[index] = serves;
+    }
+
+    /// Slots that may be filled now.
+    pub fn credit(&self) -> u32 {
+        if self.standing == Standing::Active { self.introduction.concurrency.saturating_sub(self.out) } else { 0 }
+    }
+}
+
+/// All registered workers, and those with credit in order of it.
+#[derive(Debug, Default)]
+pub(crate) struct Workers {
+    workers: BTreeMap<RegistrationId, Worker>,
+    by_peer: HashMap<PeerId, RegistrationId, crate::hash::BuildIdHasher>,
+    by_name: BTreeMap<Arc<str>, RegistrationId>,
+    /// Workers with credit; the most credit is last.
+    credit: BTreeSet<(u32, RegistrationId)>,
+}
+
+impl Workers {
+    pub fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    pub fn get(&self, registration: RegistrationId) -> Option<&Worker> {
+        self.workers.get(&registration)
+    }
+
+    /// Changes a worker, and its place among those with credit.
+    pub fn change<T>(&mut self, registration: RegistrationId, change: impl FnOnce(&mut Worker) -> T) -> Option<T> {
+        let worker = self.workers.get_mut(&registration)?;
+        let before = worker.credit();
+        let result = change(worker);
+        let after = worker.credit();
+        if before != after {
+            self.credit.remove(&(before, registration));
+            if after > 0 {
+                self.credit.insert((after, registration));
+            }
+        }
+        Some(result)
+    }
+
+    pub fn by_peer(&self, peer: PeerId) -> Option<&Worker> {
+        self.workers.get(self.by_peer.get(&peer)?)
+    }
+
+    pub fn by_name(&self, name: &str) -> Option<&Worker> {
+        self.workers.get(self.by_name.get(name)?)
+    }
+
+    pub fn add(&mut self, worker: Worker) {
+        let registration = worker.registration;
+        if let Some(peer) = worker.peer {
+            self.by_peer.insert(peer, registration);
+        }
+        self.by_name.insert(worker.name(), registration);
+        if worker.credit() > 0 {
+            self.credit.insert((worker.credit(), registration));
+        }
+        self.workers.insert(registration, worker);
+    }
+
+    pub fn remove(&mut self, registration: RegistrationId) -> Option<Worker> {
+        let worker = self.workers.remove(&registration)?;
+        self.credit.remove(&(worker.credit(), registration));
+        if let Some(peer) = worker.peer
+            && self.by_peer.get(&peer) == Some(&registration)
+        {
+            self.by_peer.remove(&peer);
+        }
+        if self.by_name.get(&*worker.introduction.name) == Some(&registration) {
+            self.by_name.remove(&*worker.introduction.name);
+        }
+        Some(worker)
+    }
+
+    /// Workers by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Worker> {
+        self.by_name.values().filter_map(|registration| self.workers.get(registration))
+    }
+
+    pub fn registrations(&self) -> Vec<RegistrationId> {
+        self.workers.keys().copied().collect()
+    }
+
+    pub fn any_credit(&self) -> bool {
+        !self.credit.is_empty()
+    }
+
+    /// The worker with the most credit that can run a template.
+    pub fn with_credit_for(&self, template: u32) -> Option<RegistrationId> {
+        self.credit
+            .iter()
+            .rev()
+            .map(|&(_, registration)| registration)
+            .find(|registration| self.workers.get(registration).is_some_and(|worker| worker.serves(template)))
+    }
+}
