@@ -10,6 +10,7 @@ use crate::event::{
 };
 use crate::id::{BatchId, Origin, PeerId, RegistrationId, TaskId};
 use crate::state::{BatchState, StepState, TaskState};
+use crate::submit::Submission;
 use crate::template::{Template, TemplateKey};
 use crate::time::Wall;
 
@@ -744,7 +745,7 @@ impl Notice {
 #[allow(missing_docs, reason = "the variants are documented, and their fields are named like their types")]
 pub enum Read {
     /// Which tasks have these keys? Answered by [`Event::KeysLookedUp`](crate::Event::KeysLookedUp).
-    IdempotencyKeys { lookup: u64, keys: Vec<KeyLookup> },
+    IdempotencyKeys { submission: Box<Submission>, keys: Vec<KeyLookup> },
     /// The state of a task that is not live (or whose results are wanted). The server replies to the client.
     Status { to: Origin, query: crate::event::StatusQuery },
     /// A wait for a task that is not live: it has ended, or never was. The server replies to the client.

@@ -17,7 +17,6 @@ use crate::planner::Queues;
 use crate::registry::Registry;
 use crate::state::TaskState;
 use crate::step::{Phase, StepInput};
-use crate::submit::Parked;
 use crate::task::Task;
 use crate::time::{Mono, Now};
 use crate::waiters::Waiters;
@@ -38,8 +37,8 @@ pub struct Engine {
     /// Live tasks by idempotency key, and those that ended while a look-up was under way.
     pub(crate) keys: BTreeMap<KeyLookup, TaskId>,
     pub(crate) ended_keys: BTreeMap<KeyLookup, TaskId>,
-    pub(crate) parked: BTreeMap<u64, Parked>,
-    pub(crate) next_lookup: u64,
+    /// Look-ups of keys that are under way.
+    pub(crate) lookups: u64,
     /// Steps of live tasks that have not ended.
     pub(crate) steps_unfinished: u64,
 }
@@ -59,8 +58,7 @@ impl Engine {
             waiters: Waiters::default(),
             keys: BTreeMap::new(),
             ended_keys: BTreeMap::new(),
-            parked: BTreeMap::new(),
-            next_lookup: 0,
+            lookups: 0,
             steps_unfinished: 0,
         }
     }
@@ -71,7 +69,7 @@ impl Engine {
         match event {
             Event::TemplateSubmitted { origin, template } => self.template_submitted(origin, template, out),
             Event::TasksSubmitted { origin, requests } => self.tasks_submitted(now, origin, requests, out),
-            Event::KeysLookedUp { lookup, found } => self.keys_looked_up(now, lookup, &found, out),
+            Event::KeysLookedUp { submission, found } => self.keys_looked_up(now, *submission, &found, out),
             Event::TaskTried { origin, task } => self.task_tried(now, origin, task, out),
             Event::StatusAsked { origin, query } => self.status_asked(now, origin, query, out),
             Event::WaitAsked { origin, task, timeout_ms } => self.wait_asked(now, origin, task, timeout_ms, out),
@@ -212,7 +210,7 @@ impl Engine {
         out.publish(Notice { state: Some(end.as_str()), ..task.notice(kind) });
         if let Some(key) = task.key_lookup() {
             self.keys.remove(&key);
-            if !self.parked.is_empty() {
+            if self.lookups > 0 {
                 self.ended_keys.insert(key, id);
             }
         }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::effect::Refusal;
 use crate::id::{BatchId, Origin, PeerId, RegistrationId, TaskId};
 use crate::snapshot::TaskSnapshot;
+use crate::submit::Submission;
 use crate::template::{Template, TemplateKey};
 use crate::time::Wall;
 
@@ -21,7 +22,7 @@ pub enum Event {
     /// A client asked for tasks; a row that the gateway refused keeps its place.
     TasksSubmitted { origin: Origin, requests: Vec<Result<TaskRequest, Refusal>> },
     /// The store answered [`Read::IdempotencyKeys`](crate::Read::IdempotencyKeys), in its order.
-    KeysLookedUp { lookup: u64, found: Vec<Option<(TaskId, TemplateKey)>> },
+    KeysLookedUp { submission: Box<Submission>, found: Vec<Option<(TaskId, TemplateKey)>> },
     /// A client asked to dispatch what is ready of a task.
     TaskTried { origin: Origin, task: TaskId },
     /// A client asked for a task's state.

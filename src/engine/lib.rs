@@ -48,6 +48,7 @@ pub use id::*;
 pub use retry::{Backoff, BackoffKind, RETRY_AFTER_MS_MAX, parse_retry_after};
 pub use snapshot::*;
 pub use state::*;
+pub use submit::Submission;
 pub use template::{
     ContextCheck, ContextError, DEPENDENCIES_MAX, STEPS_MAX, StepTemplate, Template, TemplateError, TemplateKey,
 };

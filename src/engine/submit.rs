@@ -23,16 +23,17 @@ type KnownKey = Option<(TaskId, TemplateKey)>;
 /// The result of a step that a request bypasses.
 const NO_RESULT: Bytes = Bytes::from_static(b"null");
 
-/// Requests that wait for the store to say which of their idempotency keys it knows.
-#[derive(Debug)]
-pub(crate) struct Parked {
+/// Requests on their way through the store, which says which of their idempotency keys it knows. The engine keeps nothing
+/// of them meanwhile: they come back with the answer.
+#[derive(Clone, Debug)]
+pub struct Submission {
     from: Source,
     /// Each row with the position of its key in the look-up.
     rows: Vec<(Result<TaskRequest, Refusal>, Option<usize>)>,
 }
 
 /// Where requests came from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Source {
     Command(Origin),
     /// Row numbers of the inbox, one a request.
@@ -102,27 +103,25 @@ impl Engine {
                 (row, position)
             })
             .collect();
-        let parked = Parked { from, rows };
+        let submission = Submission { from, rows };
         if keys.is_empty() {
-            self.create_tasks(now, parked, &[], out);
+            self.create_tasks(now, submission, &[], out);
         } else {
-            self.next_lookup += 1;
-            let lookup = self.next_lookup;
-            self.parked.insert(lookup, parked);
-            out.deliveries.push(Deliver::Read(Read::IdempotencyKeys { lookup, keys }));
+            self.lookups += 1;
+            out.deliveries.push(Deliver::Read(Read::IdempotencyKeys { submission: Box::new(submission), keys }));
         }
     }
 
-    pub(crate) fn keys_looked_up(&mut self, now: Now, lookup: u64, found: &[KnownKey], out: &mut Effects) {
-        let Some(parked) = self.parked.remove(&lookup) else { return };
-        self.create_tasks(now, parked, found, out);
-        if self.parked.is_empty() {
+    pub(crate) fn keys_looked_up(&mut self, now: Now, submission: Submission, found: &[KnownKey], out: &mut Effects) {
+        self.create_tasks(now, submission, found, out);
+        self.lookups = self.lookups.saturating_sub(1);
+        if self.lookups == 0 {
             self.ended_keys.clear();
         }
     }
 
-    fn create_tasks(&mut self, now: Now, parked: Parked, found: &[KnownKey], out: &mut Effects) {
-        let outcomes: Vec<Result<TaskInitialized, Refusal>> = parked
+    fn create_tasks(&mut self, now: Now, submission: Submission, found: &[KnownKey], out: &mut Effects) {
+        let outcomes: Vec<Result<TaskInitialized, Refusal>> = submission
             .rows
             .into_iter()
             .map(|(row, position)| {
@@ -131,7 +130,7 @@ impl Engine {
                 self.create_task(now, request, stored, out)
             })
             .collect();
-        match parked.from {
+        match submission.from {
             Source::Command(origin) => {
                 let refusal = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
                 let first = outcomes.iter().find_map(|outcome| outcome.as_ref().ok()).map(|task| task.task);
