@@ -1,3 +1,4 @@
 //! Tasker Core: a workflow orchestration broker over ZeroMQ and Postgres.
 
+pub mod gateway;
 pub mod protocol;

@@ -1,0 +1,375 @@
+//! The thread that owns the sockets: it sends what waits, reads a burst, hands it on, and sleeps until there is more.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use tasker_engine::{Event, NoticeKind, Origin, PeerId, Reply};
+use zmq::{DONTWAIT, PollEvents, SNDMORE};
+
+use super::inbound::{Door, Refused};
+use super::limits::*;
+use super::notices::{Published, Publisher};
+use super::peers::Peers;
+use super::sockets::Sockets;
+use super::templates::Compiler;
+use super::{Incoming, Options, Outgoing, Settings, outbound};
+use crate::protocol::{self, ControlKind, ErrorCode, ErrorReply, Message, MessageType};
+
+/// What is handed to the thread.
+pub(super) enum Parcel {
+    Group(Vec<Outgoing>),
+    /// Nothing follows.
+    Stop,
+}
+
+/// Wakes the thread from its poll. Costs one system call for all that is handed over while the thread is awake.
+#[derive(Debug)]
+pub(super) struct Wake {
+    fd: EventFd,
+    signalled: AtomicBool,
+}
+
+impl Wake {
+    pub(super) fn new() -> io::Result<Wake> {
+        let fd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Wake { fd, signalled: AtomicBool::new(false) })
+    }
+
+    pub(super) fn signal(&self) {
+        if !self.signalled.swap(true, Ordering::AcqRel) {
+            // Fails only when the counter is at its end, and then the thread is awake anyway.
+            let _ = self.fd.write(1);
+        }
+    }
+
+    /// To be called before the look at what was handed over: whoever comes after that look signals anew.
+    fn clear(&self) {
+        let _ = self.fd.read();
+        self.signalled.store(false, Ordering::Release);
+    }
+}
+
+pub(super) struct Carrier {
+    sockets: Sockets,
+    outgoing: Receiver<Parcel>,
+    wake: Arc<Wake>,
+    inbox: Sender<Incoming>,
+    /// A message that the full inbox did not take. Nothing is read until it is gone.
+    held: Option<Incoming>,
+    /// Peers that a message did not reach, until the inbox took that.
+    unreachable: BTreeSet<PeerId>,
+    peers: Peers,
+    door: Door,
+    settings: Settings,
+    publisher: Publisher,
+}
+
+impl Carrier {
+    pub(super) fn new(
+        options: Options,
+        sockets: Sockets,
+        outgoing: Receiver<Parcel>,
+        wake: Arc<Wake>,
+        inbox: Sender<Incoming>,
+    ) -> Carrier {
+        let payload_bytes_max = usize::try_from(options.payload_bytes_max).unwrap_or(usize::MAX);
+        let compiler = Compiler { parse: options.parse_template, environment: options.environment };
+        let settings = Settings {
+            broker_id: options.broker_id,
+            epoch: options.epoch,
+            heartbeat_ms: options.heartbeat_ms,
+            worker_timeout_ms: options.worker_timeout_ms,
+            payload_bytes_max: options.payload_bytes_max,
+            message_bytes_max: options.message_bytes_max,
+            unacknowledged_max: options.unacknowledged_max,
+        };
+        Carrier {
+            sockets,
+            outgoing,
+            wake,
+            inbox,
+            held: None,
+            unreachable: BTreeSet::new(),
+            peers: Peers::new(options.peers_max),
+            door: Door { payload_bytes_max, compiler },
+            settings,
+            publisher: Publisher::new(options.broker_id),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            self.wait();
+            if self.send_waiting() == Waiting::Nothing {
+                return;
+            }
+            self.hear_subscribers();
+            if self.hand_over() {
+                self.read_burst();
+                self.hand_over();
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do. A full inbox gives no sign when it has room again, so it is tried anew.
+    fn wait(&self) {
+        let full = self.held.is_some() || !self.unreachable.is_empty();
+        let reading = if full { PollEvents::empty() } else { zmq::POLLIN };
+        let mut items = [
+            zmq::PollItem::from_fd(self.wake.fd.as_fd().as_raw_fd(), zmq::POLLIN),
+            self.sockets.publisher.as_poll_item(zmq::POLLIN),
+            self.sockets.router.as_poll_item(reading),
+        ];
+        // An error is an interrupted system call: the round that follows finds nothing and comes back.
+        let _ = zmq::poll(&mut items, if full { INBOX_RETRY_MS } else { -1 });
+        if items[0].is_readable() {
+            self.wake.clear();
+        }
+    }
+
+    fn send_waiting(&mut self) -> Waiting {
+        // As many groups as the outbox holds: then the peers get their turn, whatever else is handed over meanwhile.
+        for _ in 0..OUTBOX_GROUPS_MAX {
+            match self.outgoing.try_recv() {
+                Ok(Parcel::Group(group)) => group.into_iter().for_each(|outgoing| self.send(outgoing)),
+                Err(TryRecvError::Empty) => return Waiting::More,
+                Ok(Parcel::Stop) | Err(TryRecvError::Disconnected) => return Waiting::Nothing,
+            }
+        }
+        self.wake.signal();
+        Waiting::More
+    }
+
+    fn send(&mut self, outgoing: Outgoing) {
+        match outgoing {
+            Outgoing::Reply { to, reply } => {
+                match &reply {
+                    Reply::WorkerRegistered { .. } => self.peers.mark_worker(to.peer, true),
+                    Reply::WorkerUnregistered { .. } | Reply::RegisterAgain { .. } => {
+                        self.peers.mark_worker(to.peer, false);
+                    }
+                    _ => {}
+                }
+                self.peers.answer(to.peer);
+                self.send_message(to.peer, &outbound::reply(&self.settings, to, reply));
+            }
+            Outgoing::Message { to, message } => {
+                self.peers.answer(to);
+                self.send_message(to, &message);
+            }
+            Outgoing::Worker { peer, message } => {
+                self.send_message(peer, &outbound::worker_message(&self.settings, message));
+            }
+            Outgoing::Publish(notice) => {
+                let cancelled = notice.task.filter(|_| notice.kind == NoticeKind::TaskCancelled);
+                let event = self.publisher.event(notice);
+                self.publish(event);
+                if cancelled.is_some() {
+                    let control = self.publisher.control(ControlKind::Cancel, cancelled);
+                    self.publish(control);
+                }
+            }
+            Outgoing::Control { kind, task } => {
+                let control = self.publisher.control(kind, task);
+                self.publish(control);
+            }
+        }
+    }
+
+    fn send_message(&mut self, peer: PeerId, message: &Message) {
+        let Some(routing_id) = self.peers.routing_id(peer) else {
+            self.unreachable.insert(peer);
+            return;
+        };
+        match send_frames(&self.sockets.router, routing_id, message) {
+            Ok(()) => {}
+            // Its queue is full. It may read on later, but this message is lost.
+            Err(zmq::Error::EAGAIN) => {
+                self.unreachable.insert(peer);
+            }
+            Err(error) => {
+                if error != zmq::Error::EHOSTUNREACH {
+                    tracing::error!(peer = peer.0, %error, "failed to send to a peer");
+                }
+                self.peers.forget(peer);
+                self.unreachable.insert(peer);
+            }
+        }
+    }
+
+    fn publish(&self, published: Option<Published>) {
+        let Some((topic, message)) = published else { return };
+        if let Err(error) = send_frames(&self.sockets.publisher, topic.as_bytes(), &message) {
+            tracing::error!(topic, %error, "failed to publish an event");
+        }
+    }
+
+    fn hear_subscribers(&mut self) {
+        let mut frame = zmq::Message::new();
+        for _ in 0..BURST_MESSAGES_MAX {
+            if !receive(&self.sockets.publisher, &mut frame) {
+                return;
+            }
+            self.publisher.hear(&frame);
+        }
+    }
+
+    /// `false` when the inbox is full.
+    fn hand_over(&mut self) -> bool {
+        if let Some(incoming) = self.held.take()
+            && let Err(TrySendError::Full(incoming)) = self.inbox.try_send(incoming)
+        {
+            self.held = Some(incoming);
+            return false;
+        }
+        while let Some(peer) = self.unreachable.pop_first() {
+            let incoming = Incoming::Event(Event::PeerUnreachable { peer });
+            // An inbox without a reader takes everything: whoever stopped the engine stops this thread next.
+            if let Err(TrySendError::Full(_)) = self.inbox.try_send(incoming) {
+                self.unreachable.insert(peer);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn read_burst(&mut self) {
+        let mut frames = Frames::new();
+        for _ in 0..BURST_MESSAGES_MAX {
+            if self.held.is_some() || !frames.read(&self.sockets.router) {
+                return;
+            }
+            self.take(&frames);
+        }
+    }
+
+    fn take(&mut self, frames: &Frames) {
+        let Some(peer) = self.peers.seen(&frames.routing_id) else {
+            let error = ErrorReply::new(ErrorCode::Overloaded, "the broker has as many peers as it takes");
+            let error = ErrorReply { retry_after_ms: Some(RETRY_AFTER_MS), ..error };
+            // Whether a stranger can be reached is nobody's concern.
+            let _ = send_frames(&self.sockets.router, &frames.routing_id, &error.into());
+            return;
+        };
+        if self.peers.is_silenced(peer) {
+            return;
+        }
+        let message = match frames.message() {
+            Ok(message) => message,
+            Err(error) => return self.offence(peer, error),
+        };
+        // A heartbeat is never refused: it costs nothing, and a refusal would cost the worker its steps.
+        let vital = message.message_type() == MessageType::WorkerHeartbeat;
+        match self.door.admit(peer, message) {
+            Ok((origin, incoming)) => {
+                self.peers.pardon(peer);
+                if self.peers.ask(peer) || vital {
+                    self.held = Some(incoming);
+                    self.hand_over();
+                } else {
+                    self.send_message(peer, &too_many_commands(origin).into());
+                }
+            }
+            Err(Refused::Value(origin, refusal)) => {
+                self.peers.pardon(peer);
+                self.send_message(peer, &outbound::error_reply(origin.correlation, refusal).into());
+            }
+            Err(Refused::Direction(message_type)) => {
+                let name = message_type.name();
+                let message = format!("{name} is sent by the broker, not to it");
+                self.offence(peer, ErrorReply::new(ErrorCode::UnknownMessage, message));
+            }
+        }
+    }
+
+    fn offence(&mut self, peer: PeerId, error: ErrorReply) {
+        if self.peers.offend(peer) {
+            tracing::warn!(peer = peer.0, error = error.message, "silenced a peer after repeated offences");
+        }
+        self.send_message(peer, &error.into());
+    }
+}
+
+fn too_many_commands(origin: Origin) -> ErrorReply {
+    let message = format!("{COMMANDS_OUTSTANDING_MAX} commands of this connection are not answered yet");
+    let error = ErrorReply::new(ErrorCode::Overloaded, message).for_command(origin.correlation);
+    ErrorReply { retry_after_ms: Some(RETRY_AFTER_MS), ..error.with_limit(u64::from(COMMANDS_OUTSTANDING_MAX)) }
+}
+
+/// Sends a message after its first frame: routing id or topic.
+fn send_frames(socket: &zmq::Socket, first: &[u8], message: &Message) -> Result<(), zmq::Error> {
+    let (header, body) = protocol::encode(message);
+    socket.send(first, SNDMORE | DONTWAIT)?;
+    socket.send(&header[..], SNDMORE | DONTWAIT)?;
+    socket.send(body, DONTWAIT)
+}
+
+/// One message as it was read. The buffers are used again for the next.
+struct Frames {
+    routing_id: zmq::Message,
+    header: zmq::Message,
+    body: zmq::Message,
+    surplus: zmq::Message,
+    /// Frames after the routing id.
+    count: usize,
+}
+
+impl Frames {
+    fn new() -> Frames {
+        let frame = zmq::Message::new;
+        Frames { routing_id: frame(), header: frame(), body: frame(), surplus: frame(), count: 0 }
+    }
+
+    /// Reads the next message, when there is one; of frames that do not belong there, only the number is kept.
+    fn read(&mut self, router: &zmq::Socket) -> bool {
+        self.count = 0;
+        if !receive(router, &mut self.routing_id) {
+            return false;
+        }
+        let mut more = self.routing_id.get_more();
+        while more {
+            let frame = match self.count {
+                0 => &mut self.header,
+                1 => &mut self.body,
+                _ => &mut self.surplus,
+            };
+            if !receive(router, frame) {
+                break;
+            }
+            self.count += 1;
+            more = frame.get_more();
+        }
+        true
+    }
+
+    fn message(&self) -> Result<Message, ErrorReply> {
+        if self.count != 2 {
+            let message = format!("a message has 2 frames, header and body; this one has {}", self.count);
+            return Err(ErrorReply::new(ErrorCode::MalformedMessage, message));
+        }
+        protocol::decode(&self.header, &self.body).map_err(|error| error.0)
+    }
+}
+
+/// Reads a frame, when there is one. The frames of a message arrive together.
+fn receive(socket: &zmq::Socket, frame: &mut zmq::Message) -> bool {
+    loop {
+        match socket.recv(frame, DONTWAIT) {
+            Ok(()) => return true,
+            Err(zmq::Error::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Whether more can come.
+#[derive(PartialEq)]
+enum Waiting {
+    More,
+    Nothing,
+}

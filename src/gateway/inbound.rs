@@ -1,0 +1,257 @@
+//! Messages of peers become events of the engine. Everything is checked here, so that behind this door every text can
+//! be stored and every payload is a JSON document of bearable size.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tasker_engine::{
+    BatchId, Beat, Event, Operation, OperationKind, Origin, PeerId, Refusal, RegistrationId, StatusQuery, TaskId,
+    TaskLabels, TaskRequest, TaskState, Wall, WorkerIntroduction,
+};
+use uuid::Uuid;
+
+use super::Incoming;
+use super::fields::{self, Checked, invalid};
+use super::limits::*;
+use super::results;
+use super::templates::{self, Compiler};
+use crate::protocol::{self, Message, MessageType};
+
+/// The checks at the door, with the limits that are configured.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    pub(super) payload_bytes_max: usize,
+    pub(super) compiler: Compiler,
+}
+
+/// Why a message goes no further.
+pub(super) enum Refused {
+    /// A value that is not taken. Applications make such mistakes.
+    Value(Origin, Refusal),
+    /// A message that only a broker sends.
+    Direction(MessageType),
+}
+
+/// What a message says, and whom to answer.
+type Admitted = Result<(Origin, Incoming), Refused>;
+
+impl Door {
+    /// What a message says to the engine or the server.
+    pub(super) fn admit(&self, peer: PeerId, message: Message) -> Admitted {
+        match message {
+            Message::RegisterWorker(message) => answer(peer, message.correlation_id, |o| self.register(o, message)),
+            Message::WorkerHeartbeat(message) => answer(peer, message.correlation_id, |origin| {
+                let beat = Beat { free_slots: message.free_slots, in_flight: message.in_flight };
+                Ok(Event::WorkerBeat { origin, registration: RegistrationId(message.registration_id), beat })
+            }),
+            Message::ReportPartialResult(message) => answer(peer, message.correlation_id, |origin| {
+                let results = results::step_reports("results", message.results, self.payload_bytes_max)?;
+                Ok(Event::ResultsReported { origin, results })
+            }),
+            Message::ReportBatchCompletion(message) => answer(peer, message.correlation_id, |origin| {
+                let steps = results::completed_steps(message.steps)?;
+                Ok(Event::BatchReported { origin, batch: BatchId(message.batch_id), steps })
+            }),
+            Message::ReturnSteps(message) => answer(peer, message.correlation_id, |origin| {
+                let reason = fields::tamed(message.reason, TEXT_BYTES_MAX);
+                Ok(Event::StepsReturned { origin, steps: results::step_references(message.steps)?, reason })
+            }),
+            Message::UnregisterWorker(message) => answer(peer, message.correlation_id, |origin| {
+                let (registration, reason) = (RegistrationId(message.registration_id), message.reason);
+                let reason = fields::tamed(reason, TEXT_BYTES_MAX);
+                Ok(Event::WorkerLeft { origin, registration, drain: message.drain, reason })
+            }),
+            Message::RegisterTemplate(message) => answer(peer, message.correlation_id, |origin| {
+                fields::optional_name("source", message.source.as_deref())?;
+                let template = self.compiler.compile("yaml", message.source.as_deref(), &message.yaml)?;
+                Ok(Event::TemplateSubmitted { origin, template })
+            }),
+            Message::InitializeTask(message) => answer(peer, message.correlation_id, |origin| {
+                fields::list("tasks", &message.tasks, TASKS_PER_MESSAGE_MAX)?;
+                let requests = message.tasks.into_iter().map(|request| self.task_request(request)).collect();
+                Ok(Event::TasksSubmitted { origin, requests })
+            }),
+            Message::TryTaskIfReady(message) => answer(peer, message.correlation_id, |origin| {
+                Ok(Event::TaskTried { origin, task: TaskId(message.task_id) })
+            }),
+            Message::TaskStatus(message) => answer(peer, message.correlation_id, |origin| {
+                fields::names("include_results", &message.include_results, STEP_NAMES_MAX)?;
+                let protocol::TaskStatus { task_id, include_steps, include_results, .. } = message;
+                let query = StatusQuery { task: TaskId(task_id), include_steps, include_results };
+                Ok(Event::StatusAsked { origin, query })
+            }),
+            Message::WaitForTask(message) => answer(peer, message.correlation_id, |origin| {
+                Ok(Event::WaitAsked { origin, task: TaskId(message.task_id), timeout_ms: message.timeout_ms })
+            }),
+            Message::CancelTask(message) => answer(peer, message.correlation_id, |origin| {
+                operation(origin, message.task_id, OperationKind::Cancel, message.actor, message.reason)
+            }),
+            Message::RetryTask(message) => answer(peer, message.correlation_id, |origin| {
+                fields::names("steps", &message.steps, STEP_NAMES_MAX)?;
+                let kind = OperationKind::Retry { steps: message.steps };
+                operation(origin, message.task_id, kind, message.actor, message.reason)
+            }),
+            Message::ResolveStep(message) => answer(peer, message.correlation_id, |origin| {
+                fields::name("step", &message.step)?;
+                let result = match message.result {
+                    Some(result) => fields::json("result", &result, self.payload_bytes_max)?,
+                    None => Bytes::from_static(b"null"),
+                };
+                let kind = OperationKind::Resolve { step: message.step, result };
+                operation(origin, message.task_id, kind, message.actor, message.reason)
+            }),
+            Message::ListWorkers(message) => {
+                answer(peer, message.correlation_id, |origin| Ok(Event::WorkersAsked { origin }))
+            }
+            Message::ListTemplates(message) => answer(peer, message.correlation_id, |origin| {
+                fields::optional_name("namespace", message.namespace.as_deref())?;
+                Ok(Event::TemplatesAsked { origin, namespace: message.namespace })
+            }),
+            Message::ShowTemplate(message) => answer(peer, message.correlation_id, |origin| {
+                let (namespace, name, version) = templates::reference("template", &message.template)?;
+                Ok(Event::TemplateAsked { origin, namespace, name, version })
+            }),
+            Message::ListTasks(query) => list_tasks(peer, query),
+            Message::HealthCheck(message) => {
+                let origin = Origin { peer, correlation: message.correlation_id };
+                Ok((origin, Incoming::Health { origin, level: message.level }))
+            }
+            Message::WorkerRegistered(_)
+            | Message::HeartbeatAcknowledged(_)
+            | Message::ExecuteBatch(_)
+            | Message::ResultsAccepted(_)
+            | Message::ResultsMissing(_)
+            | Message::CancelSteps(_)
+            | Message::Drain(_)
+            | Message::RegisterAgain(_)
+            | Message::WorkerUnregistered(_)
+            | Message::TemplateRegistered(_)
+            | Message::TasksInitialized(_)
+            | Message::TaskTried(_)
+            | Message::TaskStatusReport(_)
+            | Message::TaskWaited(_)
+            | Message::TaskList(_)
+            | Message::TaskCancelled(_)
+            | Message::TaskRetried(_)
+            | Message::StepResolved(_)
+            | Message::WorkerList(_)
+            | Message::HealthReport(_)
+            | Message::TemplateList(_)
+            | Message::TemplateDefinition(_)
+            | Message::Error(_)
+            | Message::Event(_)
+            | Message::Control(_) => Err(Refused::Direction(message.message_type())),
+        }
+    }
+
+    fn register(&self, origin: Origin, message: protocol::RegisterWorker) -> Checked<Event> {
+        fields::name("name", &message.name)?;
+        for (field, value) in [("host", &message.host), ("language", &message.language), ("library", &message.library)]
+        {
+            fields::text(field, value, NAME_BYTES_MAX)?;
+        }
+        if message.concurrency == 0 {
+            return Err(invalid("concurrency", "is 0; a worker without a slot can run nothing"));
+        }
+        for (field, value) in [("concurrency", message.concurrency), ("pid", message.pid)] {
+            if value > INTEGER_MAX {
+                return Err(invalid(field, format_args!("is {value}, at most {INTEGER_MAX} is taken")));
+            }
+        }
+        fields::list("templates", &message.templates, CAPABILITIES_MAX)?;
+        fields::list("open_batches", &message.open_batches, OPEN_BATCHES_MAX)?;
+        let (capabilities, templates) = templates::capabilities(message.templates, &self.compiler)?;
+        let worker = WorkerIntroduction {
+            name: Arc::from(message.name),
+            incarnation: message.incarnation,
+            capabilities,
+            templates,
+            concurrency: message.concurrency,
+            host: Arc::from(message.host),
+            pid: message.pid,
+            language: Arc::from(message.language),
+            library: Arc::from(message.library),
+            open_batches: message.open_batches.into_iter().map(BatchId).collect(),
+            unacknowledged: results::step_reports("unacknowledged", message.unacknowledged, self.payload_bytes_max)?,
+        };
+        Ok(Event::WorkerRegistered { origin, worker })
+    }
+
+    /// One row of an `InitializeTask`; a refusal takes its place among the outcomes.
+    fn task_request(&self, request: protocol::TaskRequest) -> Checked<TaskRequest> {
+        fields::name("namespace", &request.namespace)?;
+        fields::name("name", &request.name)?;
+        fields::optional_name("version", request.version.as_deref())?;
+        fields::optional_name("idempotency_key", request.idempotency_key.as_deref())?;
+        fields::optional_name("correlation_id", request.correlation_id.as_deref())?;
+        for (field, value) in
+            [("initiator", &request.initiator), ("source_system", &request.source_system), ("reason", &request.reason)]
+        {
+            fields::text(field, value.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
+        }
+        fields::names("tags", &request.tags, TAGS_MAX)?;
+        fields::names("bypass_steps", &request.bypass_steps, STEP_NAMES_MAX)?;
+        if let Some(run_at_ms) = request.run_at_ms
+            && !(0..=TIME_MS_MAX).contains(&run_at_ms)
+        {
+            return Err(invalid("run_at_ms", "is not a time between the years 1970 and 9999"));
+        }
+        let context = fields::object("context", &request.context, self.payload_bytes_max)?;
+        let options = request.options.map(|options| fields::object("options", &options, self.payload_bytes_max));
+        Ok(TaskRequest {
+            namespace: request.namespace,
+            name: request.name,
+            version: request.version,
+            context,
+            idempotency_key: request.idempotency_key.map(Box::from),
+            priority: request.priority,
+            bypass_steps: request.bypass_steps,
+            run_at: request.run_at_ms.map(Wall),
+            labels: TaskLabels {
+                initiator: request.initiator.map(Box::from),
+                source_system: request.source_system.map(Box::from),
+                reason: request.reason.map(Box::from),
+                tags: request.tags.into_iter().map(Box::from).collect(),
+                correlation_id: request.correlation_id.map(Box::from),
+                options: options.transpose()?,
+            },
+        })
+    }
+}
+
+fn answer(peer: PeerId, correlation: Uuid, event: impl FnOnce(Origin) -> Checked<Event>) -> Admitted {
+    let origin = Origin { peer, correlation };
+    match event(origin) {
+        Ok(event) => Ok((origin, Incoming::Event(event))),
+        Err(refusal) => Err(Refused::Value(origin, refusal)),
+    }
+}
+
+fn operation(origin: Origin, task: Uuid, kind: OperationKind, actor: String, reason: String) -> Checked<Event> {
+    fields::text("actor", &actor, NAME_BYTES_MAX)?;
+    fields::text("reason", &reason, TEXT_BYTES_MAX)?;
+    Ok(Event::OperationAsked { origin, operation: Operation { task: TaskId(task), kind, actor, reason } })
+}
+
+fn list_tasks(peer: PeerId, query: protocol::ListTasks) -> Admitted {
+    let origin = Origin { peer, correlation: query.correlation_id };
+    let check = || {
+        for (field, value) in [("namespace", &query.namespace), ("name", &query.name), ("tag", &query.tag)] {
+            fields::optional_name(field, value.as_deref())?;
+        }
+        if let Some(state) = &query.state
+            && TaskState::from_name(state).is_none()
+        {
+            let states: Vec<&str> = TaskState::ALL.iter().map(|state| state.as_str()).collect();
+            return Err(invalid("state", format_args!("is none of {}", states.join(", "))));
+        }
+        if !(1..=LIST_ROWS_MAX).contains(&query.limit) {
+            return Err(invalid("limit", format_args!("is {}, not from 1 to {LIST_ROWS_MAX}", query.limit)));
+        }
+        Ok(())
+    };
+    match check() {
+        Ok(()) => Ok((origin, Incoming::ListTasks { origin, query })),
+        Err(refusal) => Err(Refused::Value(origin, refusal)),
+    }
+}

@@ -1,0 +1,225 @@
+//! The broker's sockets: ROUTER for work, PUB for events. The only part that knows both the protocol and the engine's
+//! events; it decides nothing. One thread owns the sockets, and it never waits for a peer or for the engine.
+
+mod carrier;
+mod fields;
+mod inbound;
+mod limits;
+mod notices;
+mod outbound;
+mod peers;
+mod results;
+mod sockets;
+mod summary;
+mod templates;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Sender;
+use tasker_engine::{Event, Notice, Origin, PeerId, Reply, TaskId, WorkerMessage};
+use uuid::Uuid;
+
+use crate::protocol::{self, ControlKind, HealthLevel};
+use carrier::{Carrier, Parcel, Wake};
+use sockets::Sockets;
+
+pub use summary::{Assessment, assess, step_counts};
+pub use templates::TemplateParser;
+
+/// How to start a gateway.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to bind the ROUTER: `tcp://` and `ipc://` endpoints, port 0 for a free one.
+    pub work: Vec<String>,
+    /// Where to bind the PUB.
+    pub events: Vec<String>,
+    /// Whether TCP endpoints other than loopback may be bound, although nothing on them is encrypted or authenticated.
+    pub allow_insecure: bool,
+    /// Peers that are told apart at a time; further ones are refused.
+    pub peers_max: usize,
+    /// Largest payload (context, result) in bytes.
+    pub payload_bytes_max: u64,
+    /// Largest message in bytes.
+    pub message_bytes_max: u64,
+    /// The broker process.
+    pub broker_id: Uuid,
+    /// The lease epoch.
+    pub epoch: i64,
+    /// How often workers are to send heartbeats, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Silence after which a worker is lost, in milliseconds.
+    pub worker_timeout_ms: u64,
+    /// Most unacknowledged results of a worker.
+    pub unacknowledged_max: u32,
+    /// Environment whose overrides apply to templates that arrive in messages.
+    pub environment: Option<String>,
+    /// Compiles those templates.
+    pub parse_template: TemplateParser,
+}
+
+/// Where the sockets are bound, with the ports that were picked for port 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// ROUTER.
+    pub work: Vec<String>,
+    /// PUB.
+    pub events: Vec<String>,
+}
+
+/// What peers say. Each but [`Event::PeerUnreachable`] is to be answered once, with [`Outgoing::Reply`] or
+/// [`Outgoing::Message`]: a peer with too many unanswered commands is refused.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the variants are documented, and their fields are named like their types")]
+pub enum Incoming {
+    /// For the engine.
+    Event(Event),
+    /// A client asks how the broker is.
+    Health { origin: Origin, level: HealthLevel },
+    /// A client lists tasks.
+    ListTasks { origin: Origin, query: protocol::ListTasks },
+}
+
+/// What peers are to be told.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the variants are documented, and their fields are named like their types")]
+pub enum Outgoing {
+    /// The engine's answer to a command.
+    Reply { to: Origin, reply: Reply },
+    /// The server's answer to a command, with its correlation id.
+    Message { to: PeerId, message: protocol::Message },
+    /// An order to a worker.
+    Worker { peer: PeerId, message: WorkerMessage },
+    /// For PUB. A cancelled task is published as `control.cancel` too.
+    Publish(Notice),
+    /// A hint to all workers, for PUB.
+    Control { kind: ControlKind, task: Option<TaskId> },
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An endpoint could not be bound.
+    #[error("failed to bind {endpoint}: {reason}")]
+    Bind {
+        /// As configured.
+        endpoint: String,
+        /// Why.
+        reason: String,
+    },
+    /// An endpoint that others than this machine can reach, without encryption.
+    #[error("refused to bind {endpoint}: it is not a loopback address, and allow_insecure is not set")]
+    Insecure {
+        /// As configured.
+        endpoint: String,
+    },
+    /// A socket could not be made.
+    #[error("failed to set up a socket: {0}")]
+    Socket(#[source] zmq::Error),
+    /// The operating system refused a thread or a descriptor.
+    #[error("failed to start the gateway's thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// The gateway's thread is gone, and with it the sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the gateway has stopped")]
+pub struct Stopped;
+
+/// What the broker tells of itself.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    broker_id: Uuid,
+    epoch: i64,
+    heartbeat_ms: u64,
+    worker_timeout_ms: u64,
+    payload_bytes_max: u64,
+    message_bytes_max: u64,
+    unacknowledged_max: u32,
+}
+
+/// The bound sockets with their thread. Dropping it stops it.
+#[derive(Debug)]
+pub struct Gateway {
+    endpoints: Endpoints,
+    outbox: Outbox,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Binds the sockets and starts carrying. What peers say goes to `inbox`; while that is full, nothing is read.
+    pub fn start(options: Options, inbox: Sender<Incoming>) -> Result<Gateway, Error> {
+        let sockets = Sockets::bind(&options)?;
+        let endpoints = sockets.endpoints.clone();
+        let (parcels, outgoing) = crossbeam_channel::bounded(limits::OUTBOX_GROUPS_MAX);
+        let wake = Arc::new(Wake::new().map_err(Error::Thread)?);
+        let carrier = Carrier::new(options, sockets, outgoing, wake.clone(), inbox);
+        let builder = std::thread::Builder::new().name("gateway".to_owned());
+        let thread = builder.spawn(move || carrier.run()).map_err(Error::Thread)?;
+        Ok(Gateway { endpoints, outbox: Outbox { parcels, wake }, thread: Some(thread) })
+    }
+
+    /// Where peers connect to.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Takes what is to be sent.
+    pub fn outbox(&self) -> Outbox {
+        self.outbox.clone()
+    }
+
+    /// Sends what was handed over before, closes the sockets and waits for the thread. Peers that do not take their
+    /// last messages within a second lose them.
+    pub fn stop(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        // An error means that the thread has ended already.
+        let _ = self.outbox.put(Parcel::Stop);
+        if let Err(panic) = thread.join()
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// The way out: groups of messages, sent in order.
+#[derive(Clone)]
+pub struct Outbox {
+    parcels: Sender<Parcel>,
+    wake: Arc<Wake>,
+}
+
+impl Outbox {
+    /// Hands over what is to be sent. Waits only when more than a thousand groups are waiting already.
+    pub fn send(&self, group: Vec<Outgoing>) -> Result<(), Stopped> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        self.put(Parcel::Group(group))
+    }
+
+    fn put(&self, parcel: Parcel) -> Result<(), Stopped> {
+        self.parcels.send(parcel).map_err(|_| Stopped)?;
+        self.wake.signal();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Outbox").field("waiting", &self.parcels.len()).finish()
+    }
+}

@@ -1,0 +1,162 @@
+//! What is published: topics, sequence numbers, and who wants to hear any of it.
+
+use std::collections::HashSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tasker_engine::{Notice, NoticeKind, TaskId};
+use uuid::Uuid;
+
+use super::limits::SUBSCRIPTIONS_MAX;
+use crate::protocol::{Control, ControlKind, Event, JsonText, Message, Topic};
+
+/// Numbers what is published, and builds only what somebody subscribed to.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    broker_id: Uuid,
+    sequence: u64,
+    wanted: Subscriptions,
+}
+
+/// A message with its topic.
+pub(super) type Published = (String, Message);
+
+impl Publisher {
+    pub(super) fn new(broker_id: Uuid) -> Publisher {
+        Publisher { broker_id, sequence: 0, wanted: Subscriptions::default() }
+    }
+
+    /// Takes what the socket says about its subscribers.
+    pub(super) fn hear(&mut self, frame: &[u8]) {
+        self.wanted.hear(frame);
+    }
+
+    /// The event for a notice, when somebody listens. It has its number in any case, so that gaps show.
+    pub(super) fn event(&mut self, notice: Notice) -> Option<Published> {
+        self.sequence += 1;
+        let topic = event_topic(&notice);
+        if !self.wanted.has(&topic) {
+            return None;
+        }
+        let event = Event {
+            sequence: self.sequence,
+            broker_id: self.broker_id,
+            at_ms: now_ms(),
+            topic: topic.clone(),
+            task_id: notice.task.map(|task| task.0),
+            template: notice.template.map(|template| template.key.to_string()),
+            step: notice.step.map(|step| step.to_string()),
+            attempt: notice.attempt,
+            batch_id: notice.batch.map(|batch| batch.0),
+            worker: notice.worker.map(|worker| worker.to_string()),
+            state: notice.state.map(str::to_owned),
+            reason: notice.reason.map(|reason| reason.to_string()),
+            payload: notice.custom.map(|(_, payload)| {
+                JsonText::from_bytes(payload).expect("a custom event's payload was checked when it came in")
+            }),
+        };
+        Some((topic, Message::Event(event)))
+    }
+
+    /// A hint to workers, when somebody listens.
+    pub(super) fn control(&mut self, kind: ControlKind, task: Option<TaskId>) -> Option<Published> {
+        self.sequence += 1;
+        let topic = kind.topic().to_owned();
+        let control =
+            Control { sequence: self.sequence, broker_id: self.broker_id, kind, task_id: task.map(|task| task.0) };
+        self.wanted.has(&topic).then_some((topic, Message::Control(control)))
+    }
+}
+
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn event_topic(notice: &Notice) -> String {
+    let topic = match notice.kind {
+        NoticeKind::TaskInitialized => Topic::TaskInitialized,
+        NoticeKind::TaskStarted => Topic::TaskStarted,
+        NoticeKind::TaskCompleted => Topic::TaskCompleted,
+        NoticeKind::TaskFailed => Topic::TaskFailed,
+        NoticeKind::TaskCancelled => Topic::TaskCancelled,
+        NoticeKind::TaskResolved => Topic::TaskResolved,
+        NoticeKind::TaskReset => Topic::TaskReset,
+        NoticeKind::StepDispatched => Topic::StepDispatched,
+        NoticeKind::StepCompleted => Topic::StepCompleted,
+        NoticeKind::StepFailed => Topic::StepFailed,
+        NoticeKind::StepRetrying => Topic::StepRetrying,
+        NoticeKind::StepReturned => Topic::StepReturned,
+        NoticeKind::StepResolved => Topic::StepResolved,
+        NoticeKind::BatchPublished => Topic::BatchPublished,
+        NoticeKind::BatchClosed => Topic::BatchClosed,
+        NoticeKind::WorkerRegistered => Topic::WorkerRegistered,
+        NoticeKind::WorkerSuspected => Topic::WorkerSuspected,
+        NoticeKind::WorkerLost => Topic::WorkerLost,
+        NoticeKind::WorkerUnregistered => Topic::WorkerUnregistered,
+        NoticeKind::TemplateRegistered => Topic::TemplateRegistered,
+        NoticeKind::Custom => {
+            let namespace = notice.template.as_ref().map_or("", |template| &template.key.namespace);
+            let name = notice.custom.as_ref().map_or("", |(name, _)| name);
+            return format!("event.custom.{namespace}.{name}");
+        }
+    };
+    topic.as_str().to_owned()
+}
+
+/// The prefixes that subscribers asked for, all of them together. Costs that arise for each step (an event or two) are
+/// saved when nobody wants them.
+#[derive(Debug, Default)]
+struct Subscriptions {
+    prefixes: HashSet<Vec<u8>>,
+    /// There were more prefixes than are told apart: everything is wanted from then on.
+    overflowed: bool,
+}
+
+impl Subscriptions {
+    /// A first subscriber to a prefix sends 1 and the prefix, the last one to leave 0 and the prefix (ZMTP, RFC 23).
+    fn hear(&mut self, frame: &[u8]) {
+        match frame {
+            [1, prefix @ ..] if self.prefixes.len() < SUBSCRIPTIONS_MAX => {
+                self.prefixes.insert(prefix.to_vec());
+            }
+            [1, ..] => self.overflowed = true,
+            [0, prefix @ ..] => {
+                self.prefixes.remove(prefix);
+            }
+            _ => {}
+        }
+    }
+
+    fn has(&self, topic: &str) -> bool {
+        self.overflowed || self.prefixes.iter().any(|prefix| topic.as_bytes().starts_with(prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_built_for_nobody_but_everything_is_counted() {
+        let mut publisher = Publisher::new(Uuid::nil());
+        assert!(publisher.event(Notice::new(NoticeKind::TaskStarted)).is_none());
+        publisher.hear(b"\x01event.task.");
+        assert!(publisher.event(Notice::new(NoticeKind::StepCompleted)).is_none());
+        let Some((topic, Message::Event(event))) = publisher.event(Notice::new(NoticeKind::TaskStarted)) else {
+            panic!("a subscribed event was not built");
+        };
+        assert_eq!((topic.as_str(), event.sequence), ("event.task.started", 3));
+        publisher.hear(b"\x00event.task.");
+        assert!(publisher.event(Notice::new(NoticeKind::TaskStarted)).is_none());
+        assert!(publisher.control(ControlKind::Pause, None).is_none());
+    }
+
+    #[test]
+    fn more_prefixes_than_are_kept_mean_everything() {
+        let mut publisher = Publisher::new(Uuid::nil());
+        for number in 0..=SUBSCRIPTIONS_MAX {
+            publisher.hear(format!("\x01{number}").as_bytes());
+        }
+        assert!(publisher.event(Notice::new(NoticeKind::TaskStarted)).is_some());
+    }
+}

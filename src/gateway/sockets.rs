@@ -1,0 +1,127 @@
+//! The two sockets and their options, all set before the first bind: later ones do not reach what is bound already.
+
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::str::FromStr;
+
+use zmq::{Context, Socket, SocketType};
+
+use super::{Endpoints, Error, Options};
+
+/// Messages that one peer may leave unread before it counts as unreachable.
+const SEND_MESSAGES_MAX: i32 = 1_000;
+/// Messages of one peer that wait to be read; with `message_bytes_max` this bounds the memory that a peer can take.
+const RECEIVE_MESSAGES_MAX: i32 = 1_000;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+/// A connection that does not greet is cut after this time.
+const HANDSHAKE_MS: i32 = 5_000;
+/// Transport heartbeats find dead connections, never dead workers: libzmq answers them for a process that hangs.
+const HEARTBEAT_INTERVAL_MS: i32 = 5_000;
+const HEARTBEAT_TIMEOUT_MS: i32 = 15_000;
+const HEARTBEAT_TTL_MS: i32 = 20_000;
+/// How long the last messages may take to leave at the end.
+const LINGER_MS: i32 = 1_000;
+/// The longest path of a unix socket, without its final NUL.
+const IPC_PATH_BYTES_MAX: usize = 107;
+
+/// The bound sockets.
+pub(super) struct Sockets {
+    pub(super) router: Socket,
+    pub(super) publisher: Socket,
+    pub(super) endpoints: Endpoints,
+}
+
+impl Sockets {
+    pub(super) fn bind(options: &Options) -> Result<Sockets, Error> {
+        let context = Context::new();
+        let router = socket(&context, zmq::ROUTER, options)?;
+        router.set_router_mandatory(true).map_err(Error::Socket)?;
+        router.set_router_handover(true).map_err(Error::Socket)?;
+        // On the wire an XPUB is a PUB; on this side it tells which topics somebody wants.
+        let publisher = socket(&context, zmq::XPUB, options)?;
+        let work = bind_all(&router, &options.work, options.allow_insecure)?;
+        let events = bind_all(&publisher, &options.events, options.allow_insecure)?;
+        Ok(Sockets { router, publisher, endpoints: Endpoints { work, events } })
+    }
+}
+
+fn socket(context: &Context, kind: SocketType, options: &Options) -> Result<Socket, Error> {
+    let socket = context.socket(kind).map_err(Error::Socket)?;
+    let message_bytes_max = i64::try_from(options.message_bytes_max).unwrap_or(i64::MAX);
+    let set = || {
+        socket.set_ipv6(true)?;
+        socket.set_sndhwm(SEND_MESSAGES_MAX)?;
+        socket.set_rcvhwm(RECEIVE_MESSAGES_MAX)?;
+        socket.set_maxmsgsize(message_bytes_max)?;
+        socket.set_handshake_ivl(HANDSHAKE_MS)?;
+        socket.set_heartbeat_ivl(HEARTBEAT_INTERVAL_MS)?;
+        socket.set_heartbeat_timeout(HEARTBEAT_TIMEOUT_MS)?;
+        socket.set_heartbeat_ttl(HEARTBEAT_TTL_MS)?;
+        socket.set_tcp_keepalive(1)?;
+        socket.set_backlog(BACKLOG)?;
+        socket.set_linger(LINGER_MS)
+    };
+    set().map_err(Error::Socket)?;
+    Ok(socket)
+}
+
+/// Binds, and says where: with the port that was picked for port 0, with the path for `ipc://*`.
+fn bind_all(socket: &Socket, endpoints: &[String], allow_insecure: bool) -> Result<Vec<String>, Error> {
+    endpoints.iter().map(|endpoint| bind(socket, endpoint, allow_insecure)).collect()
+}
+
+fn bind(socket: &Socket, endpoint: &str, allow_insecure: bool) -> Result<String, Error> {
+    let failed = |reason: String| Error::Bind { endpoint: endpoint.to_owned(), reason };
+    match endpoint.split_once("://") {
+        Some(("tcp", address)) if is_loopback(address) || allow_insecure => {}
+        Some(("tcp", _)) => return Err(Error::Insecure { endpoint: endpoint.to_owned() }),
+        Some(("ipc", path)) => check_path(path).map_err(failed)?,
+        _ => return Err(failed("only tcp:// and ipc:// endpoints can be bound".to_owned())),
+    }
+    // The binding panics on error numbers that it does not know, such as that of a read-only file system.
+    catch_unwind(AssertUnwindSafe(|| socket.bind(endpoint)))
+        .map_err(|_| failed("libzmq failed for a reason that has no name here".to_owned()))?
+        .map_err(|error| failed(error.to_string()))?;
+    match socket.get_last_endpoint() {
+        Ok(Ok(bound)) => Ok(bound),
+        Ok(Err(_)) => Err(failed("the bound address is not UTF-8".to_owned())),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "lo" || IpAddr::from_str(host).is_ok_and(|ip| ip.is_loopback())
+}
+
+fn check_path(path: &str) -> Result<(), String> {
+    if path == "*" {
+        return Ok(());
+    }
+    if path.len() > IPC_PATH_BYTES_MAX {
+        return Err(format!("the path has {} bytes, a unix socket takes {IPC_PATH_BYTES_MAX}", path.len()));
+    }
+    match Path::new(path).parent() {
+        Some(folder) if folder.as_os_str().is_empty() || folder.is_dir() => Ok(()),
+        Some(folder) => Err(format!("{} is not a folder", folder.display())),
+        None => Err("the path names no file".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_counts_as_loopback() {
+        for address in ["127.0.0.1:7570", "127.9.9.9:0", "[::1]:7570", "::1:7570", "lo:1"] {
+            assert!(is_loopback(address), "{address}");
+        }
+        for address in ["0.0.0.0:7570", "*:7570", "10.0.0.1:1", "[::]:1", "localhost.example:1", "eth0:1", ""] {
+            assert!(!is_loopback(address), "{address}");
+        }
+    }
+}
