@@ -261,7 +261,7 @@ impl Carrier {
         }
         let message = match frames.message() {
             Ok(message) => message,
-            Err(error) => return self.offence(peer, error),
+            Err(error) => return self.offence(peer, *error),
         };
         // A heartbeat is never refused: it costs nothing, and a refusal would cost the worker its steps.
         let vital = message.message_type() == MessageType::WorkerHeartbeat;
@@ -347,10 +347,10 @@ impl Frames {
         true
     }
 
-    fn message(&self) -> Result<Message, ErrorReply> {
+    fn message(&self) -> Result<Message, Box<ErrorReply>> {
         if self.count != 2 {
             let message = format!("a message has 2 frames, header and body; this one has {}", self.count);
-            return Err(ErrorReply::new(ErrorCode::MalformedMessage, message));
+            return Err(Box::new(ErrorReply::new(ErrorCode::MalformedMessage, message)));
         }
         protocol::decode(&self.header, &self.body).map_err(|error| error.0)
     }

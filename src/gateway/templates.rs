@@ -39,7 +39,7 @@ pub(super) fn capabilities(
         let capability = capability(format_args!("templates[{index}].template"), &template)?;
         if let Some(yaml) = yaml {
             let field = format_args!("templates[{index}].yaml");
-            let compiled = compiler.compile(&field, source.as_deref(), &yaml)?;
+            let compiled = compiler.compile(field, source.as_deref(), &yaml)?;
             if !serves(&capability, &compiled.template.key) {
                 let key = &compiled.template.key;
                 return Err(invalid(field, format_args!("defines {key}, which is not what `{template}` names")));

@@ -9,10 +9,14 @@ use super::event::{Control, Event};
 use super::header::{HEADER_BYTES, MAGIC, MessageType, PROTOCOL_VERSION};
 use super::worker::*;
 
+/// Nesting of a body, unknown keys included. The deepest message has 5 levels; the rest is room for later versions, and
+/// small enough for the stack of any thread.
+const DEPTH_MAX: usize = 64;
+
 /// Why bytes are not a message, as the refusal to send.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{}", .0.message)]
-pub struct DecodeError(pub ErrorReply);
+pub struct DecodeError(pub Box<ErrorReply>);
 
 macro_rules! messages {
     ($($name:ident),* $(,)?) => {
@@ -63,11 +67,11 @@ messages! {
     Error, Event, Control,
 }
 
-/// The message that a header and a body make, or the refusal to answer with.
+/// The message that a header and a body make, or the refusal to answer with. Bytes after the body's map are ignored.
 pub fn decode(header: &[u8], body: &[u8]) -> Result<Message, DecodeError> {
     let refuse = |code, message: String| {
         let correlation_id = from_body::<Correlated>(body).map_or(Uuid::nil(), |body| body.correlation_id);
-        DecodeError(ErrorReply::new(code, message).for_command(correlation_id))
+        DecodeError(Box::new(ErrorReply::new(code, message).for_command(correlation_id)))
     };
     let &[magic, version, high, low] = header else {
         return Err(refuse(
@@ -91,8 +95,18 @@ pub fn decode(header: &[u8], body: &[u8]) -> Result<Message, DecodeError> {
     let Some(message_type) = MessageType::from_code(code) else {
         return Err(refuse(ErrorCode::UnknownMessage, format!("message type 0x{code:04x} is not defined")));
     };
+    let name = message_type.name();
+    if !is_map(body) {
+        return Err(refuse(ErrorCode::MalformedMessage, format!("the body of {name} is not a MessagePack map")));
+    }
     decode_body(message_type, body).map_err(|error| {
-        refuse(ErrorCode::MalformedMessage, format!("the body of {} is not valid: {error}", message_type.name()))
+        let text = error.to_string();
+        let mut refusal = refuse(ErrorCode::MalformedMessage, format!("the body of {name} is not valid: {text}"));
+        if let Some(field) = missing_field(&text) {
+            refusal.0.code = ErrorCode::InvalidField;
+            refusal.0.field = Some(field.to_owned());
+        }
+        refusal
     })
 }
 
@@ -103,7 +117,18 @@ struct Correlated {
     correlation_id: Uuid,
 }
 
+/// Serde would take an array for a struct as well, by position; the protocol does not.
+fn is_map(body: &[u8]) -> bool {
+    matches!(body.first(), Some(0x80..=0x8f | 0xde | 0xdf))
+}
+
+/// The key that serde says is missing: its error has no other place for it than the text.
+fn missing_field(error: &str) -> Option<&str> {
+    error.strip_prefix("missing field `")?.split('`').next()
+}
+
 fn from_body<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, rmp_serde::decode::Error> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(body).with_human_readable();
+    deserializer.set_max_depth(DEPTH_MAX);
     T::deserialize(&mut deserializer)
 }
