@@ -65,12 +65,40 @@ pub fn compile_schema(field: &Field<'_>, problems: &mut Problems) -> Option<Vali
     match options.build(&schema) {
         Ok(validator) => Some(validator),
         Err(error) => {
-            let pointer = error.instance_path().as_str();
+            let text = error.to_string();
+            // A reference that leads nowhere is reported without its place.
+            let lost = || find_reference(field.node, String::new(), &text);
+            let pointer = match error.instance_path().as_str() {
+                "" => lost().unwrap_or_default(),
+                pointer => pointer.to_owned(),
+            };
             let key = format!("{}{}", field.path, pointer.replace('/', "."));
-            let message = format!("not a valid JSON schema: {}", shortened(&error.to_string()));
-            problems.add(field.node.nearest(pointer).place, key, message);
+            let reason = text.split(". Adjust configuration").next().unwrap_or(&text);
+            let message = format!("not a valid JSON schema: {}", shortened(reason));
+            problems.add(field.node.nearest(&pointer).place, key, message);
             None
         }
+    }
+}
+
+/// The JSON pointer to the first reference whose target `message` names.
+fn find_reference(node: &Node, pointer: String, message: &str) -> Option<String> {
+    match &node.value {
+        Value::List(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(index, item)| find_reference(item, format!("{pointer}/{index}"), message))
+        }
+        Value::Map(entries) => entries.iter().find_map(|(key, value)| {
+            let pointer = format!("{pointer}/{}", key.text.replace('~', "~0").replace('/', "~1"));
+            match &value.value {
+                Value::Text(target) if key.text.ends_with("$ref") || key.text.ends_with("Ref") => {
+                    let target = target.trim_start_matches('#');
+                    (!target.is_empty() && message.contains(target)).then_some(pointer)
+                }
+                _ => find_reference(value, pointer, message),
+            }
+        }),
+        Value::Null | Value::Boolean(_) | Value::Number(_) | Value::Text(_) => None,
     }
 }
 

@@ -8,7 +8,7 @@ use tasker_engine::{STEPS_MAX, Template, TemplateError, TemplateKey};
 
 use super::context::{self, Rules};
 use super::section::{At, Field, Problems, Section, bad_name, is_name};
-use super::step::{Draft, Inherited};
+use super::step::{self, Draft, Inherited};
 use super::yaml::{self, Node, Place};
 use super::{DEFINITION_BYTES_MAX, Definition};
 
@@ -62,7 +62,7 @@ pub fn read(text: &str, environment: Option<&str>, problems: &mut Problems) -> O
     let task_handler_class = section.read("task_handler_class", problems, Field::class);
     let module_namespace = section.read("module_namespace", problems, Field::text);
     let handler_config = section.read("handler_config", problems, object);
-    let events = section.read("custom_events", problems, Field::names).unwrap_or_default();
+    let events = section.read("custom_events", problems, step::events).unwrap_or_default();
     let inherited = Inherited {
         dependent_system: section.read("default_dependent_system", problems, Field::text),
         custom_events: events.into_iter().map(|event| event.value).collect(),
@@ -78,16 +78,15 @@ pub fn read(text: &str, environment: Option<&str>, problems: &mut Problems) -> O
     // The definition by itself must hold, and must hold again with each environment.
     let mut template = assemble(&key, &drafts, &inherited, problems);
     for over in environments.unwrap_or_default() {
-        let mut found = Problems::default();
-        let overlaid_drafts = overlaid(&drafts, &over.overrides);
-        let assembled = match over.overrides.is_empty() {
-            true => template.clone(),
-            false => assemble(&key, &overlaid_drafts, &inherited, &mut found),
-        };
-        problems.add_new(found, &format!("with environment `{}`: ", over.name));
+        let mut changed = None;
+        if !over.overrides.is_empty() {
+            let mut found = Problems::default();
+            let drafts = overlaid(&drafts, &over.overrides);
+            changed = Some((assemble(&key, &drafts, &inherited, &mut found), drafts));
+            problems.add_new(found, &format!("with environment `{}`: ", over.name));
+        }
         if environment == Some(over.name.as_str()) {
-            template = assembled;
-            drafts = overlaid_drafts;
+            (template, drafts) = changed.unwrap_or((template, drafts));
             default_context = overlaid_object(default_context, over.default_context);
             default_options = overlaid_object(default_options, over.default_options);
         }
@@ -141,13 +140,14 @@ fn read_steps(section: &Section<'_>, problems: &mut Problems) -> Option<Vec<Draf
     let field = section.require("step_templates", problems)?;
     let items = field.list(problems)?;
     if items.is_empty() {
-        return field.mismatch("at least one step", problems);
+        field.refuse(problems, "a template needs at least one step");
+        return None;
     }
     if items.len() > STEPS_MAX {
         return field.mismatch(&format!("at most {STEPS_MAX} steps"), problems);
     }
-    let drafts = items.iter().filter_map(|item| Draft::read(item, true, problems)).collect();
-    Some(without_duplicates(drafts, problems))
+    let drafts: Vec<Draft> = items.iter().filter_map(|item| Draft::read(item, true, problems)).collect();
+    (!drafts.is_empty()).then(|| without_duplicates(drafts, problems))
 }
 
 fn without_duplicates(drafts: Vec<Draft>, problems: &mut Problems) -> Vec<Draft> {
@@ -292,7 +292,7 @@ fn assemble(key: &TemplateKey, drafts: &[Draft], inherited: &Inherited, problems
 
 /// What to change so that the error goes away: for steps that wait for each other, the first one's dependency.
 fn blamed<'d>(error: &TemplateError, drafts: &'d [Draft]) -> &'d At<String> {
-    let first = &drafts[0].name;
+    let first = &drafts[0].name; // `read_steps` returns no empty list.
     let TemplateError::Cycle(cycle) = error else { return first };
     let (Some(step), Some(parent)) = (cycle.first(), cycle.get(1)) else { return first };
     let draft = drafts.iter().find(|draft| *draft.name.value == **step);

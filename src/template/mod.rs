@@ -1,8 +1,44 @@
 //! Template definitions: from YAML text to what the engine runs, or to a list of problems with their places.
+//! Nothing in a definition is ignored: each key is honoured, or refused with file, line and column.
 //!
-//! Nothing in a definition is ignored: each key is honoured, or refused with file, line and column. An optional key
-//! without a value counts as absent. `ARCHITECTURE.md` has the keys; their types and ranges are in `definition` and
-//! `step`.
+//! A definition is one YAML 1.2 document (core schema: `yes` is text, `1_000` is text). An optional key without a
+//! value counts as absent. Anchors and aliases work; tags and merge keys do not. A *name* is 1 to 128 ASCII letters,
+//! digits, `_`, `-`, `.`, not starting with `-` or `.`.
+//!
+//! | key | value | meaning, default |
+//! |---|---|---|
+//! | `namespace_name`, `name` | name, required | identity |
+//! | `version` | semantic version, required | identity; a version never changes its content |
+//! | `task_handler_class` | text without spaces | class that may adjust or refuse a request |
+//! | `module_namespace`, `description` | text | for people |
+//! | `default_dependent_system` | text | `dependent_system` of steps that give none |
+//! | `named_steps` | list of names | must be the names in `step_templates`, in any order |
+//! | `schema` | map | JSON schema (2020-12 unless `$schema` says otherwise) of the context, formats included; nothing is fetched |
+//! | `default_context`, `default_options` | map | laid under what the request gives, map by map; the request wins, with `null` too |
+//! | `handler_config` | map | configuration of the task handler |
+//! | `custom_events` | list of names | events that every step may publish |
+//! | `step_templates` | list, required | the steps, below |
+//! | `environments` | map by name | overrides, below |
+//!
+//! | key of a step | value | meaning, default |
+//! |---|---|---|
+//! | `name` | name, required | unique in the definition |
+//! | `handler_class` | text without spaces, required | what the worker runs |
+//! | `description`, `dependent_system` | text | for people |
+//! | `depends_on_step`, `depends_on_steps` | name, list of names | the steps that this one waits for, both taken together |
+//! | `default_retryable` | boolean | whether a failure is tried again: true; when false there is one attempt, whatever the limit |
+//! | `default_retry_limit` | 1 to 10,000 | most attempts, the first one included: 3 |
+//! | `retry_backoff` | `exponential`, `linear`, `fixed`, or a map of `kind`, `base_seconds`, `cap_seconds` | exponential from 1 s to 300 s |
+//! | `skippable` | boolean | whether a request may bypass the step: false |
+//! | `timeout_seconds` | number, up to a day | time from dispatch until an attempt is given up: 300 |
+//! | `handler_config` | map | the step's inputs: `{}` |
+//! | `custom_events` | list of names | events that this step may publish, besides those of the definition |
+//!
+//! | key of an environment | value | meaning |
+//! |---|---|---|
+//! | `step_templates` | list of steps, `name` required | the keys given replace those of the step of that name; `handler_config` and a `retry_backoff` map are merged |
+//! | `step_overrides` | map by step name of `retry_limit`, `timeout_seconds`, `handler_config` | the same in short; goes over `step_templates` |
+//! | `default_context`, `default_options` | map | laid over those of the definition, map by map |
 
 mod context;
 mod definition;

@@ -21,6 +21,9 @@ const RETRY_LIMIT_MAX: u32 = 10_000;
 /// is noticed while somebody still remembers the deploy.
 const TIMEOUT_MS_DEFAULT: u64 = 300_000;
 
+/// Most events in one list. They travel with each step, and nobody subscribes to a hundred kinds.
+const EVENTS_MAX: usize = 100;
+
 const KEYS: &[&str] = &[
     "name",
     "handler_class",
@@ -93,7 +96,7 @@ impl Draft {
             skippable: section.read("skippable", problems, Field::boolean),
             timeout_ms: section.read("timeout_seconds", problems, Field::seconds),
             handler_config: section.read("handler_config", problems, handler_config),
-            custom_events: section.read("custom_events", problems, Field::names),
+            custom_events: section.read("custom_events", problems, events),
         };
         name.map(|_| draft)
     }
@@ -187,6 +190,14 @@ impl Draft {
     }
 }
 
+/// Reads a `custom_events` list.
+pub fn events(field: &Field<'_>, problems: &mut Problems) -> Option<Vec<At<String>>> {
+    match field.list(problems)?.len() {
+        0..=EVENTS_MAX => field.names(problems),
+        _ => field.mismatch(&format!("at most {EVENTS_MAX} events"), problems),
+    }
+}
+
 fn retry_limit(field: &Field<'_>, problems: &mut Problems) -> Option<u32> {
     field.count(RETRY_LIMIT_MAX, problems)
 }
@@ -242,8 +253,8 @@ impl BackoffDraft {
                         seconds(base),
                         seconds(cap)
                     );
-                    // At least one of them was said: the defaults are in order.
-                    if let Some(at) = base_ms.as_ref().or(cap_ms.as_ref()) {
+                    // At least one of them was said, for the defaults are in order; what was said last is to blame.
+                    if let Some(at) = base_ms.iter().chain(cap_ms).max_by_key(|at| at.place) {
                         problems.add(at.place, at.path.clone(), message);
                     }
                 }

@@ -71,7 +71,7 @@ pub fn read(yaml: &str, problems: &mut Problems) -> Option<Node> {
         builder.take(event, place)?;
     }
     if builder.root.is_none() {
-        builder.problems.add(Place { line: 1, column: 1 }, "", "there is no document");
+        builder.problems.add(Place { line: 1, column: 1 }, "", "the definition is empty");
     }
     builder.root
 }
@@ -468,8 +468,8 @@ mod tests {
         for (yaml, expected) in [
             ("[~, null, Null]", "[null,null,null]"),
             ("[true, False, yes, off]", "[true,false,\"yes\",\"off\"]"),
-            ("['12', \"true\", 1.0.0, 1_000, 12:30, -, 1e, 0x, .]", {
-                "[\"12\",\"true\",\"1.0.0\",\"1_000\",\"12:30\",\"-\",\"1e\",\"0x\",\".\"]"
+            ("['12', \"true\", 1.0.0, 1_000, 12:30, -a, 1e, 0x, .]", {
+                "[\"12\",\"true\",\"1.0.0\",\"1_000\",\"12:30\",\"-a\",\"1e\",\"0x\",\".\"]"
             }),
             ("a: |\n  x\n  y\nb: >\n  x\n  y\n", "{\"a\":\"x\\ny\\n\",\"b\":\"x y\\n\"}"),
             ("a: &x {b: 1}\nc: *x\n", "{\"a\":{\"b\":1},\"c\":{\"b\":1}}"),
@@ -492,9 +492,9 @@ mod tests {
             ("a: &x {}\nb:\n  <<: *x", "t:3:3: b: merge keys"),
             ("a: &x [*x]", "t:1:8: a[0]: the alias stands within its own anchor"),
             ("a: 1\n---\nb: 2", "t:2:1: a second document"),
-            ("a: [1", "t:1:"),
-            ("", "t:1:1: there is no document"),
-            ("# nothing\n", "t:1:1: there is no document"),
+            ("a: [1", "t:2:1: a[1]: while parsing a flow sequence"),
+            ("", "t:1:1: the definition is empty"),
+            ("# nothing\n", "t:1:1: the definition is empty"),
         ] {
             let problem = problem(yaml);
             assert!(problem.starts_with(expected), "{yaml:?}: {problem}");
@@ -503,7 +503,7 @@ mod tests {
 
     #[test]
     fn depth_and_growth_are_bounded() {
-        assert!(problem(&"[".repeat(100_000)).contains("nested more than 64 deep"));
+        assert!(problem(&format!("{}{}", "[".repeat(65), "]".repeat(65))).contains("nested more than 64 deep"));
         let aliased = format!("a: &x {}1{}\nb: {}*x{}", "[".repeat(40), "]".repeat(40), "[".repeat(40), "]".repeat(40));
         assert!(problem(&aliased).contains("through aliases"));
         let mut laughs = "a0: &a0 [1,2,3,4,5,6,7,8,9]\n".to_owned();
