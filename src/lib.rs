@@ -1,5 +1,6 @@
 //! Tasker Core: a workflow orchestration broker over ZeroMQ and Postgres.
 
 pub mod gateway;
+pub mod postgres;
 pub mod protocol;
 pub mod template;
