@@ -1,6 +1,8 @@
 //! Tasker Core: a workflow orchestration broker over ZeroMQ and Postgres.
 
+pub mod config;
 pub mod gateway;
 pub mod postgres;
 pub mod protocol;
+pub mod telemetry;
 pub mod template;

@@ -1,0 +1,294 @@
+//! The configuration: one TOML file that broker and Ruby workers share. Meanings, units and defaults of the options
+//! are documented in `config/default.toml`, which is also the list of the keys that exist.
+
+mod check;
+mod load;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+pub use check::is_loopback;
+pub use load::{Entry, Error, explain};
+
+/// `config/default.toml`.
+pub const DEFAULTS: &str = include_str!("../config/default.toml");
+
+/// All settings, checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The broker process.
+    pub broker: Broker,
+    /// What the broker binds.
+    pub endpoints: Endpoints,
+    /// The database.
+    pub database: Database,
+    /// Times and limits of the engine.
+    pub engine: Engine,
+    /// Limits at the door.
+    pub limits: Limits,
+    /// The private Postgres of `tasker up`.
+    pub postgres: Postgres,
+    /// Logging.
+    pub log: Log,
+    /// The Ruby worker process.
+    pub worker: Worker,
+}
+
+/// `[broker]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    /// Selects the `environments.<name>` overrides of templates.
+    pub environment: String,
+    /// How long a stopping broker waits for its workers.
+    pub drain_seconds: u64,
+}
+
+/// `[endpoints]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoints {
+    /// ROUTER endpoints.
+    pub work: Vec<String>,
+    /// PUB endpoints.
+    pub events: Vec<String>,
+    /// Whether addresses that other machines can reach may be bound without encryption.
+    pub allow_insecure: bool,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// Where Postgres is.
+    pub url: DatabaseUrl,
+    /// Connections for queries.
+    pub read_connections: u32,
+    /// How long a silent broker keeps its tasks.
+    pub lease_seconds: u64,
+}
+
+/// `[engine]`, as in [`tasker_engine::Config`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "tasker_engine::Config documents the fields")]
+pub struct Engine {
+    pub heartbeat_ms: u64,
+    pub worker_timeout_ms: u64,
+    pub recovery_grace_ms: u64,
+    pub batch_steps_max: u32,
+    pub poison_limit: u32,
+    pub steps_max: u64,
+    pub waiters_max: u32,
+    pub wait_ms_max: u64,
+    pub worker_concurrency_max: u32,
+    pub workers_max: u32,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Largest message.
+    pub message_bytes_max: u64,
+    /// Largest context, result or other payload.
+    pub payload_bytes_max: u64,
+    /// Most tasks in one `InitializeTask`.
+    pub tasks_per_command_max: u32,
+    /// Most connections.
+    pub peers_max: u32,
+    /// Most received commands that wait for the engine.
+    pub inbox_events_max: u32,
+    /// Most unacknowledged results of a worker.
+    pub unacknowledged_max: u32,
+    /// Largest template definition.
+    pub template_bytes_max: u64,
+}
+
+/// `[postgres]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    /// Data folder.
+    pub data: String,
+    /// Folder with the programs; empty to search.
+    pub bin: String,
+    /// System user that runs it under root; empty to choose.
+    pub user: String,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A level or a filter.
+    pub level: String,
+    /// For people or for machines.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", try_from = "String")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl TryFrom<String> for LogFormat {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<LogFormat, String> {
+        match name.as_str() {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(format!("`{name}` is neither text nor json")),
+        }
+    }
+}
+
+/// `[worker]`: read by `tasker-worker`; here only checked, because the file is shared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    /// The broker's work endpoint.
+    pub broker: String,
+    /// Name in the fleet; empty to make one.
+    pub name: String,
+    /// Steps at the same time.
+    pub concurrency: u32,
+    /// How long a stopping worker waits for its steps.
+    pub timeout_seconds: u64,
+    /// Namespaces to serve.
+    pub namespaces: Vec<String>,
+    /// Ruby files and folders to load.
+    pub require: Vec<String>,
+    /// Template files to register.
+    pub templates: Vec<String>,
+}
+
+impl Config {
+    /// The engine's part.
+    pub fn engine(&self) -> tasker_engine::Config {
+        let Engine {
+            heartbeat_ms,
+            worker_timeout_ms,
+            recovery_grace_ms,
+            batch_steps_max,
+            poison_limit,
+            steps_max,
+            waiters_max,
+            wait_ms_max,
+            worker_concurrency_max,
+            workers_max,
+        } = self.engine;
+        tasker_engine::Config {
+            heartbeat_ms,
+            worker_timeout_ms,
+            recovery_grace_ms,
+            batch_steps_max,
+            poison_limit,
+            steps_max,
+            waiters_max,
+            wait_ms_max,
+            worker_concurrency_max,
+            workers_max,
+        }
+    }
+}
+
+impl Default for Config {
+    /// The embedded defaults alone.
+    fn default() -> Config {
+        Config::load(None, []).expect("tests/config.rs loads the embedded defaults")
+    }
+}
+
+/// A connection string. Shown without its password wherever it is printed or serialized.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// Wraps a connection string.
+    pub fn new(url: impl Into<String>) -> DatabaseUrl {
+        DatabaseUrl(url.into())
+    }
+
+    /// The whole connection string, password included; `None` when none is set.
+    pub fn reveal(&self) -> Option<&str> {
+        Some(self.0.as_str()).filter(|url| !url.is_empty())
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&masked(&self.0))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "DatabaseUrl({self})")
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The URL with `****` for the password before the host and for every query parameter whose name speaks of one.
+fn masked(url: &str) -> String {
+    let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
+    let (scheme, rest) = base.split_once("://").unwrap_or(("", base));
+    // A password may hold an unescaped `@` or `/`: everything up to the last `@` counts as user and password.
+    let mut shown = match rest.rsplit_once('@') {
+        Some((login, host)) => match login.split_once(':') {
+            Some((user, _)) => format!("{user}:****@{host}"),
+            None => rest.to_owned(),
+        },
+        None => rest.to_owned(),
+    };
+    if !scheme.is_empty() {
+        shown = format!("{scheme}://{shown}");
+    }
+    if let Some(query) = query {
+        let parameters: Vec<String> = query
+            .split('&')
+            .map(|parameter| match parameter.split_once('=') {
+                Some((name, _)) if name.to_ascii_lowercase().contains("password") => format!("{name}=****"),
+                _ => parameter.to_owned(),
+            })
+            .collect();
+        shown = format!("{shown}?{}", parameters.join("&"));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for (url, shown) in [
+            ("postgres://anna:se:cr@et/x@db:5432/tasker", "postgres://anna:****@db:5432/tasker"),
+            ("postgres://anna@db/tasker", "postgres://anna@db/tasker"),
+            (
+                "postgres:///tasker?host=/run&user=a&password=secret",
+                "postgres:///tasker?host=/run&user=a&password=****",
+            ),
+            ("postgresql://a:b@h/d?sslpassword=x", "postgresql://a:****@h/d?sslpassword=****"),
+            ("", ""),
+        ] {
+            assert_eq!(DatabaseUrl::new(url).to_string(), shown);
+            assert!(!format!("{:?}", DatabaseUrl::new(url)).contains("secret"));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What a single value must satisfy beyond its type, and what two of them must satisfy together.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::Config;
+
+/// Longest path of a Unix socket that every system takes (`sun_path` has 108 bytes on Linux, NUL included).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+type Problem = (&'static str, String);
+
+/// The first key that is out of its range, and why.
+pub(super) fn check(config: &Config) -> Result<(), Problem> {
+    ranges(config)?;
+    together(config)?;
+    if config.broker.environment.is_empty() {
+        return Err(("broker.environment", "must not be empty".to_owned()));
+    }
+    if config.postgres.data.is_empty() {
+        return Err(("postgres.data", "must not be empty".to_owned()));
+    }
+    if let Some(url) = config.database.url.reveal()
+        && !(url.starts_with("postgres://") || url.starts_with("postgresql://"))
+    {
+        return Err(("database.url", "must begin with postgres:// or postgresql://".to_owned()));
+    }
+    check_log_level(&config.log.level).map_err(|problem| ("log.level", problem))?;
+    for (key, endpoints) in [("endpoints.work", &config.endpoints.work), ("endpoints.events", &config.endpoints.events)]
+    {
+        if endpoints.is_empty() {
+            return Err((key, "must name at least one endpoint".to_owned()));
+        }
+        for endpoint in endpoints {
+            check_endpoint(endpoint).map_err(|problem| (key, problem))?;
+            if !config.endpoints.allow_insecure && !is_loopback(endpoint) {
+                let problem = format!(
+                    "{endpoint} can be reached from other machines and would be neither encrypted nor authenticated; \
+                     bind a loopback address, or set endpoints.allow_insecure = true in a network that you trust"
+                );
+                return Err((key, problem));
+            }
+        }
+    }
+    check_endpoint(&config.worker.broker).map_err(|problem| ("worker.broker", problem))
+}
+
+fn ranges(config: &Config) -> Result<(), Problem> {
+    let Config { broker, database, engine, limits, worker, .. } = config;
+    let ranges: [(&'static str, u64, RangeInclusive<u64>); 22] = [
+        ("broker.drain_seconds", broker.drain_seconds, 0..=3_600),
+        ("database.read_connections", database.read_connections.into(), 1..=100),
+        ("database.lease_seconds", database.lease_seconds, 3..=600),
+        ("engine.heartbeat_ms", engine.heartbeat_ms, 1_000..=600_000),
+        ("engine.worker_timeout_ms", engine.worker_timeout_ms, 3_000..=3_600_000),
+        ("engine.recovery_grace_ms", engine.recovery_grace_ms, 0..=600_000),
+        ("engine.batch_steps_max", engine.batch_steps_max.into(), 1..=10_000),
+        ("engine.poison_limit", engine.poison_limit.into(), 1..=u64::MAX),
+        ("engine.steps_max", engine.steps_max, 1..=u64::MAX),
+        ("engine.waiters_max", engine.waiters_max.into(), 1..=u64::MAX),
+        ("engine.wait_ms_max", engine.wait_ms_max, 1_000..=3_600_000),
+        ("engine.worker_concurrency_max", engine.worker_concurrency_max.into(), 1..=u64::MAX),
+        ("engine.workers_max", engine.workers_max.into(), 1..=u64::MAX),
+        ("limits.message_bytes_max", limits.message_bytes_max, 65_536..=1_073_741_824),
+        ("limits.payload_bytes_max", limits.payload_bytes_max, 1_024..=u64::MAX),
+        ("limits.tasks_per_command_max", limits.tasks_per_command_max.into(), 1..=u64::MAX),
+        ("limits.peers_max", limits.peers_max.into(), 1..=u64::MAX),
+        ("limits.inbox_events_max", limits.inbox_events_max.into(), 1..=u64::MAX),
+        ("limits.unacknowledged_max", limits.unacknowledged_max.into(), 1..=u64::MAX),
+        ("limits.template_bytes_max", limits.template_bytes_max, 1_024..=u64::MAX),
+        ("worker.concurrency", worker.concurrency.into(), 1..=u64::MAX),
+        ("worker.timeout_seconds", worker.timeout_seconds, 0..=3_600),
+    ];
+    for (key, value, range) in ranges {
+        let (least, most) = (range.start(), range.end());
+        if !range.contains(&value) {
+            let allowed = match *most {
+                u64::MAX => format!("at least {least}"),
+                _ => format!("{least} to {most}"),
+            };
+            return Err((key, format!("{value} is out of range, {allowed} is allowed")));
+        }
+    }
+    Ok(())
+}
+
+fn together(config: &Config) -> Result<(), Problem> {
+    let Config { engine, limits, worker, .. } = config;
+    let least = engine.heartbeat_ms.saturating_mul(3);
+    if engine.worker_timeout_ms < least {
+        let problem =
+            format!("{} is less than three heartbeats (engine.heartbeat_ms), {least}", engine.worker_timeout_ms);
+        return Err(("engine.worker_timeout_ms", problem));
+    }
+    for (key, bytes) in [
+        ("limits.payload_bytes_max", limits.payload_bytes_max),
+        ("limits.template_bytes_max", limits.template_bytes_max),
+    ] {
+        if bytes >= limits.message_bytes_max {
+            let whole = limits.message_bytes_max;
+            return Err((key, format!("{bytes} does not fit into a message (limits.message_bytes_max), {whole}")));
+        }
+    }
+    if worker.concurrency > engine.worker_concurrency_max {
+        let most = engine.worker_concurrency_max;
+        let problem =
+            format!("{} is more than a broker takes (engine.worker_concurrency_max), {most}", worker.concurrency);
+        return Err(("worker.concurrency", problem));
+    }
+    Ok(())
+}
+
+fn check_log_level(filter: &str) -> Result<(), String> {
+    // A misspelt level would pass as the name of a module.
+    for directive in filter.split(',') {
+        if !directive.contains(['=', '[']) && directive.parse::<LevelFilter>().is_err() {
+            return Err(format!("`{directive}` is none of error, warn, info, debug, trace, off, nor MODULE=LEVEL"));
+        }
+    }
+    EnvFilter::try_new(filter).map(drop).map_err(|error| format!("`{filter}` is not a log filter: {error}"))
+}
+
+fn check_endpoint(endpoint: &str) -> Result<(), String> {
+    if let Some(path) = endpoint.strip_prefix("ipc://") {
+        if path.is_empty() {
+            return Err(format!("`{endpoint}` has no path"));
+        }
+        if path.len() > SOCKET_PATH_BYTES_MAX {
+            return Err(format!("the path of `{endpoint}` is longer than {SOCKET_PATH_BYTES_MAX} bytes"));
+        }
+        return Ok(());
+    }
+    let Some(address) = endpoint.strip_prefix("tcp://") else {
+        return Err(format!("`{endpoint}` is neither tcp://ADDRESS:PORT nor ipc:///PATH"));
+    };
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
+        _ => Err(format!("`{endpoint}` must have an address and a port from 0 to 65535")),
+    }
+}
+
+/// Whether only this machine can reach the endpoint. A name other than `localhost` counts as reachable: what it
+/// resolves to may change.
+pub fn is_loopback(endpoint: &str) -> bool {
+    let Some(address) = endpoint.strip_prefix("tcp://") else {
+        return endpoint.starts_with("ipc://");
+    };
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
