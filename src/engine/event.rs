@@ -57,6 +57,32 @@ pub enum Event {
     InboxTaken { rows: Vec<(i64, TaskRequest)> },
 }
 
+impl Event {
+    /// The command that the event is, if it is one: who asked.
+    pub fn origin(&self) -> Option<Origin> {
+        match self {
+            Event::TemplateSubmitted { origin, .. }
+            | Event::TasksSubmitted { origin, .. }
+            | Event::TaskTried { origin, .. }
+            | Event::StatusAsked { origin, .. }
+            | Event::WaitAsked { origin, .. }
+            | Event::OperationAsked { origin, .. }
+            | Event::TaskLoaded { origin, .. }
+            | Event::WorkersAsked { origin }
+            | Event::TemplatesAsked { origin, .. }
+            | Event::TemplateAsked { origin, .. }
+            | Event::WorkerRegistered { origin, .. }
+            | Event::WorkerBeat { origin, .. }
+            | Event::ResultsReported { origin, .. }
+            | Event::BatchReported { origin, .. }
+            | Event::StepsReturned { origin, .. }
+            | Event::WorkerLeft { origin, .. } => Some(*origin),
+            Event::KeysLookedUp { submission, .. } => submission.origin(),
+            Event::PeerUnreachable { .. } | Event::InboxTaken { .. } => None,
+        }
+    }
+}
+
 /// A template as it is to be stored.
 #[derive(Clone, Debug)]
 pub struct TemplateSource {

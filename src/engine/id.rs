@@ -40,7 +40,7 @@ uuid_ids! {
 pub struct PeerId(pub u64);
 
 /// Who asked, and the id that the answer carries back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
     /// The connection.
     pub peer: PeerId,

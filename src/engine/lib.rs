@@ -8,7 +8,8 @@
 //!    then call [`Engine::plan`] once. All three add to one [`Effects`].
 //! 2. Write the saves in one transaction, in their order.
 //! 3. Only when that is committed, release the deliveries, in their order.
-//! 4. When the transaction is refused, this engine is ahead of the store: drop it and [`recover`](Engine::recover).
+//! 4. When the transaction is refused, this engine is ahead of the store: [`recover`](Engine::recover) another, let it
+//!    [`succeed`](Engine::succeed) this one, and give it the same events one at a time.
 
 mod batch;
 mod config;
@@ -33,6 +34,7 @@ mod state;
 mod status;
 mod step;
 mod submit;
+mod succession;
 mod task;
 mod template;
 mod time;

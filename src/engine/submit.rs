@@ -40,6 +40,16 @@ enum Source {
     Inbox(Vec<i64>),
 }
 
+impl Submission {
+    /// The command that brought the requests; none when the inbox did.
+    pub fn origin(&self) -> Option<Origin> {
+        match self.from {
+            Source::Command(origin) => Some(origin),
+            Source::Inbox(_) => None,
+        }
+    }
+}
+
 impl Engine {
     pub(crate) fn template_submitted(&mut self, origin: Origin, source: TemplateSource, out: &mut Effects) {
         let template = source.template.clone();

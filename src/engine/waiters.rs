@@ -25,6 +25,13 @@ pub(crate) struct Waiters {
     by_task: HashMap<TaskId, Vec<u64>, BuildIdHasher>,
 }
 
+impl Waiters {
+    /// Who waits for which task, and until when.
+    pub fn iter(&self) -> impl Iterator<Item = (Origin, TaskId, Mono)> {
+        self.waiters.values().map(|waiter| (waiter.origin, waiter.task, waiter.until))
+    }
+}
+
 impl Engine {
     pub(crate) fn wait_asked(&mut self, now: Now, origin: Origin, id: TaskId, timeout_ms: u64, out: &mut Effects) {
         if !self.tasks.contains_key(&id) {

@@ -157,6 +157,18 @@ impl Workers {
         self.workers.insert(registration, worker);
     }
 
+    /// Gives a registered worker its connection. `false` when it is not registered.
+    pub fn attach(&mut self, registration: RegistrationId, peer: PeerId, change: impl FnOnce(&mut Worker)) -> bool {
+        let known = self.change(registration, |worker| {
+            worker.peer = Some(peer);
+            change(worker);
+        });
+        if known.is_some() {
+            self.by_peer.insert(peer, registration);
+        }
+        known.is_some()
+    }
+
     pub fn remove(&mut self, registration: RegistrationId) -> Option<Worker> {
         let worker = self.workers.remove(&registration)?;
         self.credit.remove(&(worker.credit(), registration));
