@@ -136,7 +136,10 @@ fn defaults_go_under_the_request_and_leave_its_bytes_alone() {
         ("{}", r#"{"a":1,"deep":{"x":1,"y":{"z":1}},"list":[1]}"#),
         (
             r#" { "b" : [109.97, 340282366920938463463374607431768211456, 1e400, 1E5, -0.0] , "a": null } "#,
-            r#"{"b":[109.97, 340282366920938463463374607431768211456, 1e400, 1E5, -0.0],"a":null,"deep":{"x":1,"y":{"z":1}},"list":[1]}"#,
+            concat!(
+                r#"{"b":[109.97, 340282366920938463463374607431768211456, 1e400, 1E5, -0.0],"#,
+                r#""a":null,"deep":{"x":1,"y":{"z":1}},"list":[1]}"#
+            ),
         ),
         (
             r#"{"deep":{"y":{"q": 2.50}, "x":"\u00e9"},"list":[]}"#,
@@ -188,7 +191,7 @@ fn context_errors_name_the_place_and_not_the_value() {
             "value is not a \"email\"",
         ),
         (
-            r#"{"customer_info":{"id":1},"order_items":[{"price":1},{"price":0},{"price":-1},{"price":-2},{"price":-3}]}"#,
+            r#"{"customer_info":{"id":1},"order_items":[{"price":1},{"price":0},{"price":-1},{"price":0},{"price":0}]}"#,
             "/order_items/1/price",
             "value is less than or equal to the minimum of 0; \
              /order_items/2/price: value is less than or equal to the minimum of 0; \
@@ -205,7 +208,7 @@ fn hostile_schemas_and_contexts_are_survived() {
     let itself = rules("schema: {$ref: '#'}");
     assert_eq!(admitted(&*itself, "{}"), None);
     let ring = rules(
-        "schema: {allOf: [{$ref: '#/$defs/a'}], $defs: {a: {anyOf: [{$ref: '#/$defs/b'}]}, b: {not: {$ref: '#/$defs/a'}}}}",
+        "schema: {allOf: [$ref: '#/$defs/a'], $defs: {a: {anyOf: [$ref: '#/$defs/b']}, b: {not: {$ref: '#/$defs/a'}}}}",
     );
     let _ = ring.admit("{}");
 
@@ -303,19 +306,26 @@ fn hostile_text_is_answered_quickly() {
     }
 }
 
+const PIECES: &[&str] = &[
+    "", "  ", "- ", "? ", ": ", "<<: *a", "&a", "*a", "!!str", "---", "...", "|", ">", "[", "{", "}", "\"\\x",
+    "\u{feff}",
+];
+
 /// Pieces of definitions, put together at random.
 fn fragments() -> impl Strategy<Value = String> {
     let lines: Vec<&'static str> = EVERY_KEY.lines().collect();
     let line = prop_oneof![
         4 => prop::sample::select(lines),
-        1 => prop::sample::select(vec!["", "  ", "- ", "? ", ": ", "<<: *a", "&a", "*a", "!!str", "---", "...", "|", ">", "[", "{", "}", "\"\\x", "\u{feff}"]),
+        1 => prop::sample::select(PIECES.to_vec()),
     ];
     prop::collection::vec(line, 0..30).prop_map(|lines| lines.join("\n"))
 }
 
 proptest! {
     #[test]
-    fn no_text_makes_the_reader_panic(text in prop_oneof![any::<String>(), "[-a: \\[\\]{}&*!|>'\"%#?,\\n\\t0.~]{0,80}", fragments()]) {
+    fn no_text_makes_the_reader_panic(
+        text in prop_oneof![any::<String>(), "[-a: \\[\\]{}&*!|>'\"%#?,\\n\\t0.~]{0,80}", fragments()],
+    ) {
         match parse("any", &text, Some("production")) {
             Ok(definition) => prop_assert!(!definition.template.steps.is_empty()),
             Err(problems) => prop_assert!(!problems.is_empty()),
@@ -323,7 +333,11 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_definition_is_never_read_wrongly(at in 0..EVERY_KEY.len(), with in "[ -~\\n]{0,3}", gone in 0usize..4) {
+    fn a_damaged_definition_is_never_read_wrongly(
+        at in 0..EVERY_KEY.len(),
+        with in "[ -~\\n]{0,3}",
+        gone in 0usize..4,
+    ) {
         let end = (at + gone).min(EVERY_KEY.len());
         let damaged = format!("{}{with}{}", &EVERY_KEY[..at], &EVERY_KEY[end..]);
         match parse("damaged", &damaged, None) {

@@ -11,8 +11,9 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use tasker_engine::{ContextCheck, ContextError};
 
+use super::definition::OBJECT_BYTES_MAX;
+use super::node::{Node, Value, quoted};
 use super::section::{Field, Problems};
-use super::yaml::{Node, Value, quoted};
 
 /// Errors of one context that are told; the first few are what one can act on.
 const ERRORS_MAX: usize = 3;
@@ -47,8 +48,11 @@ enum DefaultValue {
 }
 
 /// Compiles `schema`. Formats are checked; what would have to be fetched from elsewhere is refused.
+///
+/// The author of a schema is trusted in one point: references that fan out again and again make a check take
+/// exponential time, and nothing stops it.
 pub fn compile_schema(field: &Field<'_>, problems: &mut Problems) -> Option<Validator> {
-    field.map(problems)?;
+    field.object(OBJECT_BYTES_MAX, problems)?;
     let schema = match serde_json::from_str(&field.node.to_json()) {
         Ok(schema) => schema,
         Err(error) => {

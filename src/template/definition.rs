@@ -7,13 +7,14 @@ use sha2::{Digest, Sha256};
 use tasker_engine::{STEPS_MAX, Template, TemplateError, TemplateKey};
 
 use super::context::{self, Rules};
+use super::node::{Node, Place, Value};
 use super::section::{At, Field, Problems, Section, bad_name, is_name};
 use super::step::{self, Draft, Inherited};
-use super::yaml::{self, Node, Place};
+use super::yaml;
 use super::{DEFINITION_BYTES_MAX, Definition};
 
 /// Largest JSON object that a definition may add to each task (`default_context`, `default_options`) or to each step
-/// (`handler_config`). It is stored and sent with every one of them.
+/// (`handler_config`). It is stored and sent with every one of them. A schema may be as large.
 pub const OBJECT_BYTES_MAX: usize = 256 * 1024;
 
 /// Most environments of a definition: each is checked as if it were the one in use.
@@ -195,7 +196,7 @@ fn read_environments(field: &Field<'_>, drafts: &[Draft], problems: &mut Problem
             problems.add(key.place, field.path, bad_name(&key.text));
             continue;
         }
-        if matches!(field.node.value, yaml::Value::Null) {
+        if matches!(field.node.value, Value::Null) {
             continue;
         }
         let Some(section) = Section::open(&field, ENVIRONMENT_KEYS, problems) else { continue };
@@ -230,7 +231,7 @@ fn read_step_overrides(field: &Field<'_>, problems: &mut Problems) -> Option<Vec
     for (key, field) in field.named_fields(problems)? {
         let name = At { value: key.text.clone(), place: key.place, path: field.path.clone() };
         match field.node.value {
-            yaml::Value::Null => {}
+            Value::Null => {}
             _ => drafts.extend(Draft::read_override(name, &field, problems)),
         }
     }

@@ -13,8 +13,8 @@
 //! | `module_namespace`, `description` | text | for people |
 //! | `default_dependent_system` | text | `dependent_system` of steps that give none |
 //! | `named_steps` | list of names | must be the names in `step_templates`, in any order |
-//! | `schema` | map | JSON schema (2020-12 unless `$schema` says otherwise) of the context, formats included; nothing is fetched |
-//! | `default_context`, `default_options` | map | laid under what the request gives, map by map; the request wins, with `null` too |
+//! | `schema` | map | JSON schema of the context (2020-12, or as `$schema` says); formats count |
+//! | `default_context`, `default_options` | map | laid under the request's, map by map; it wins, with `null` too |
 //! | `handler_config` | map | configuration of the task handler |
 //! | `custom_events` | list of names | events that every step may publish |
 //! | `step_templates` | list, required | the steps, below |
@@ -25,23 +25,27 @@
 //! | `name` | name, required | unique in the definition |
 //! | `handler_class` | text without spaces, required | what the worker runs |
 //! | `description`, `dependent_system` | text | for people |
-//! | `depends_on_step`, `depends_on_steps` | name, list of names | the steps that this one waits for, both taken together |
-//! | `default_retryable` | boolean | whether a failure is tried again: true; when false there is one attempt, whatever the limit |
+//! | `depends_on_step`, `depends_on_steps` | name, list of names | the steps that this one waits for, taken together |
+//! | `default_retryable` | boolean | whether a failure is tried again: true; false means one attempt |
 //! | `default_retry_limit` | 1 to 10,000 | most attempts, the first one included: 3 |
-//! | `retry_backoff` | `exponential`, `linear`, `fixed`, or a map of `kind`, `base_seconds`, `cap_seconds` | exponential from 1 s to 300 s |
+//! | `retry_backoff` | kind or map | exponential from 1 s to 300 s |
 //! | `skippable` | boolean | whether a request may bypass the step: false |
 //! | `timeout_seconds` | number, up to a day | time from dispatch until an attempt is given up: 300 |
 //! | `handler_config` | map | the step's inputs: `{}` |
 //! | `custom_events` | list of names | events that this step may publish, besides those of the definition |
 //!
+//! A kind of `retry_backoff` is `exponential`, `linear` or `fixed`; a map has `kind`, `base_seconds`, `cap_seconds`.
+//!
 //! | key of an environment | value | meaning |
 //! |---|---|---|
-//! | `step_templates` | list of steps, `name` required | the keys given replace those of the step of that name; `handler_config` and a `retry_backoff` map are merged |
-//! | `step_overrides` | map by step name of `retry_limit`, `timeout_seconds`, `handler_config` | the same in short; goes over `step_templates` |
+//! | `step_templates` | list of steps, `name` required | keys that replace those of the step; maps are merged |
+//! | `step_overrides` | map by step name | `retry_limit`, `timeout_seconds`, `handler_config`; over `step_templates` |
 //! | `default_context`, `default_options` | map | laid over those of the definition, map by map |
 
 mod context;
 mod definition;
+mod node;
+mod scalar;
 mod section;
 mod step;
 mod yaml;

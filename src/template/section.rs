@@ -1,7 +1,7 @@
 //! Typed access to the maps of a definition: each value is read with its type and range, or becomes a problem at its
 //! place. Problems are collected, so that one run shows them all.
 
-use super::yaml::{Node, Place, Value};
+use super::node::{Key, Node, Place, Value};
 use super::{PROBLEMS_MAX, Problem};
 
 /// Longest name of a namespace, template, step, environment or event. Fits every index, topic and screen.
@@ -67,7 +67,7 @@ pub struct At<T> {
 
 /// A map whose keys are known.
 pub struct Section<'a> {
-    entries: &'a [(super::yaml::Key, Node)],
+    entries: &'a [(Key, Node)],
     keys: &'static [&'static str],
     place: Place,
     path: String,
@@ -84,7 +84,8 @@ impl<'a> Section<'a> {
     /// Opens a map; keys that are not in `keys` are problems. `None` when the value is no map.
     pub fn open(field: &Field<'a>, keys: &'static [&'static str], problems: &mut Problems) -> Option<Section<'a>> {
         let entries = field.map(problems)?;
-        for (key, _) in entries.iter().filter(|(key, _)| !keys.contains(&key.text.as_str())) {
+        let unknown = entries.iter().filter(|(key, _)| !keys.contains(&key.text.as_str()));
+        for (key, _) in unknown.take(PROBLEMS_MAX) {
             let message = format!("unknown key; known here: {}", keys.join(", "));
             problems.add(key.place, join(&field.path, &key.text), message);
         }
@@ -209,7 +210,7 @@ impl<'a> Field<'a> {
     }
 
     /// The entries of a map.
-    pub fn map(&self, problems: &mut Problems) -> Option<&'a [(super::yaml::Key, Node)]> {
+    pub fn map(&self, problems: &mut Problems) -> Option<&'a [(Key, Node)]> {
         match &self.node.value {
             Value::Map(entries) => Some(entries),
             _ => self.mismatch("a map", problems),
@@ -217,7 +218,7 @@ impl<'a> Field<'a> {
     }
 
     /// The values of a map whose keys are free, each with its key.
-    pub fn named_fields(&self, problems: &mut Problems) -> Option<Vec<(&'a super::yaml::Key, Field<'a>)>> {
+    pub fn named_fields(&self, problems: &mut Problems) -> Option<Vec<(&'a Key, Field<'a>)>> {
         let entries = self.map(problems)?;
         Some(entries.iter().map(|(key, node)| (key, Field { node, path: join(&self.path, &key.text) })).collect())
     }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use tasker_engine::{Backoff, BackoffKind, StepTemplate};
 
 use super::definition::OBJECT_BYTES_MAX;
+use super::node::{Node, Value};
 use super::section::{At, Field, Problems, Section};
-use super::yaml::{Node, Value};
 
 /// Attempts of a step that does not say how many.
 const RETRY_LIMIT_DEFAULT: u32 = 3;

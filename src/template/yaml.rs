@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
+use super::node::{Key, Node, Place, Value};
+use super::scalar::plain_value;
 use super::section::Problems;
 
 /// Deepest nesting: far deeper than a person writes, shallow enough for recursion on any thread's stack.
@@ -16,37 +18,6 @@ const WEIGHT_MAX: usize = 16 * super::DEFINITION_BYTES_MAX;
 
 /// Longest key, which is repeated in the paths of problems.
 const KEY_BYTES_MAX: usize = 1024;
-
-/// Where a node or key starts: line and column from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    pub line: usize,
-    pub column: usize,
-}
-
-/// A value and its place.
-#[derive(Clone, Debug)]
-pub struct Node {
-    pub place: Place,
-    pub value: Value,
-}
-
-#[derive(Clone, Debug)]
-pub enum Value {
-    Null,
-    Boolean(bool),
-    /// A JSON number, digit for digit.
-    Number(String),
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<(Key, Node)>),
-}
-
-#[derive(Clone, Debug)]
-pub struct Key {
-    pub place: Place,
-    pub text: String,
-}
 
 /// Reads one document. `None` when it could not be read to its end; smaller problems leave a tree behind.
 pub fn read(yaml: &str, problems: &mut Problems) -> Option<Node> {
@@ -289,138 +260,6 @@ fn measure(node: &Node) -> (usize, usize) {
         Value::Null | Value::Boolean(_) | Value::Number(_) | Value::Text(_) => return (weight, 0),
     }
     (weight, height + 1)
-}
-
-/// What an unquoted scalar means in the core schema.
-fn plain_value(text: &str) -> Result<Value, String> {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Ok(Value::Null),
-        "true" | "True" | "TRUE" => return Ok(Value::Boolean(true)),
-        "false" | "False" | "FALSE" => return Ok(Value::Boolean(false)),
-        ".nan" | ".NaN" | ".NAN" => return Err("JSON has no NaN; quote it if it is text".to_owned()),
-        _ => {}
-    }
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if matches!(unsigned, ".inf" | ".Inf" | ".INF") {
-        return Err("JSON has no infinity; quote it if it is text".to_owned());
-    }
-    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
-        if let Some(digits) = text.strip_prefix(prefix)
-            && !digits.is_empty()
-            && digits.chars().all(|digit| digit.is_digit(radix))
-        {
-            let number = u128::from_str_radix(digits, radix);
-            return number
-                .map(|number| Value::Number(number.to_string()))
-                .map_err(|_| format!("`{text}` is beyond 128 bits; write it in decimal"));
-        }
-    }
-    let sign = if text.starts_with('-') { "-" } else { "" };
-    Ok(match decimal(unsigned)? {
-        Some(number) => Value::Number(format!("{sign}{number}")),
-        None => Value::Text(text.to_owned()),
-    })
-}
-
-/// The JSON form of an unsigned decimal number; `None` when the text is none. What JSON wants and YAML does not
-/// (a digit on both sides of the point) is added, no digit is changed.
-fn decimal(text: &str) -> Result<Option<String>, String> {
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let (mantissa, exponent) = match text.find(['e', 'E']) {
-        Some(at) => (&text[..at], &text[at..]),
-        None => (text, ""),
-    };
-    let (whole, fraction) = match mantissa.split_once('.') {
-        Some((whole, fraction)) => (whole, Some(fraction)),
-        None => (mantissa, None),
-    };
-    let exponent_digits = exponent.get(1..).map(|rest| rest.strip_prefix(['-', '+']).unwrap_or(rest));
-    let is_number = digits(whole)
-        && fraction.is_none_or(digits)
-        && !(whole.is_empty() && fraction.unwrap_or("").is_empty())
-        && exponent_digits.is_none_or(|rest| !rest.is_empty() && digits(rest));
-    if !is_number {
-        return Ok(None);
-    }
-    if whole.len() > 1 && whole.starts_with('0') {
-        return Err(format!("`{text}` starts with a zero, which is octal to some and decimal to others; quote it"));
-    }
-    let whole = if whole.is_empty() { "0" } else { whole };
-    let fraction = fraction.map(|fraction| format!(".{}", if fraction.is_empty() { "0" } else { fraction }));
-    Ok(Some(format!("{whole}{}{exponent}", fraction.unwrap_or_default())))
-}
-
-impl Node {
-    /// The node as JSON text.
-    pub fn to_json(&self) -> String {
-        let mut out = String::new();
-        self.write_json(&mut out);
-        out
-    }
-
-    fn write_json(&self, out: &mut String) {
-        match &self.value {
-            Value::Null => out.push_str("null"),
-            Value::Boolean(value) => out.push_str(if *value { "true" } else { "false" }),
-            Value::Number(text) => out.push_str(text),
-            Value::Text(text) => out.push_str(&quoted(text)),
-            Value::List(items) => {
-                out.push('[');
-                for (index, item) in items.iter().enumerate() {
-                    out.push_str(if index > 0 { "," } else { "" });
-                    item.write_json(out);
-                }
-                out.push(']');
-            }
-            Value::Map(entries) => {
-                out.push('{');
-                for (index, (key, value)) in entries.iter().enumerate() {
-                    out.push_str(if index > 0 { "," } else { "" });
-                    out.push_str(&quoted(&key.text));
-                    out.push(':');
-                    value.write_json(out);
-                }
-                out.push('}');
-            }
-        }
-    }
-
-    /// This node with `over` laid over it: maps are merged key by key, anything else is replaced.
-    pub fn overlaid(&self, over: &Node) -> Node {
-        let (Value::Map(below), Value::Map(above)) = (&self.value, &over.value) else { return over.clone() };
-        let mut entries = below.clone();
-        let at: HashMap<&str, usize> = below.iter().enumerate().map(|(i, (key, _))| (key.text.as_str(), i)).collect();
-        for (key, value) in above {
-            match at.get(key.text.as_str()) {
-                Some(&index) => entries[index] = (key.clone(), entries[index].1.overlaid(value)),
-                None => entries.push((key.clone(), value.clone())),
-            }
-        }
-        Node { place: over.place, value: Value::Map(entries) }
-    }
-
-    /// The node that a JSON pointer leads to, or the last one on the way that exists.
-    pub fn nearest(&self, pointer: &str) -> &Node {
-        let mut node = self;
-        for part in pointer.split('/').skip(1) {
-            let part = part.replace("~1", "/").replace("~0", "~");
-            let next = match &node.value {
-                Value::List(items) => part.parse().ok().and_then(|index: usize| items.get(index)),
-                Value::Map(entries) => entries.iter().find(|(key, _)| key.text == part).map(|(_, value)| value),
-                Value::Null | Value::Boolean(_) | Value::Number(_) | Value::Text(_) => None,
-            };
-            match next {
-                Some(next) => node = next,
-                None => break,
-            }
-        }
-        node
-    }
-}
-
-/// A JSON string.
-pub fn quoted(text: &str) -> String {
-    serde_json::to_string(text).expect("text is always a JSON string")
 }
 
 #[cfg(test)]
