@@ -4,5 +4,6 @@ pub mod config;
 pub mod gateway;
 pub mod postgres;
 pub mod protocol;
+pub mod store;
 pub mod telemetry;
 pub mod template;

@@ -1,0 +1,277 @@
+//! Answers to questions about tasks, live or ended, by the views of the database.
+
+use bytes::Bytes;
+use sqlx::postgres::{PgBindIterExt, PgRow};
+use sqlx::{PgPool, Row};
+use tasker_engine::{KeyLookup, StepCounts, TaskId};
+use uuid::Uuid;
+
+use super::error::Error;
+use super::json::JsonBytes;
+
+/// A task in numbers and words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskView {
+    /// Its id.
+    pub id: TaskId,
+    /// Template namespace.
+    pub namespace: String,
+    /// Template name.
+    pub name: String,
+    /// Template version.
+    pub version: String,
+    /// One of the six task states.
+    pub state: String,
+    /// Priority.
+    pub priority: i32,
+    /// All steps.
+    pub total: u32,
+    /// Steps by state.
+    pub counts: StepCounts,
+    /// `has_ready_steps`, `processing`, and so on.
+    pub execution_status: String,
+    /// What should happen next.
+    pub recommended_action: String,
+    /// 0 to 100, two decimals.
+    pub completion_percentage: f64,
+    /// `healthy`, `recovering`, `blocked`.
+    pub health: String,
+    /// Milliseconds since the Unix epoch, database clock.
+    pub created_at_ms: i64,
+    /// When it ended.
+    pub finished_at_ms: Option<i64>,
+    /// Not before.
+    pub run_at_ms: Option<i64>,
+    /// Labels of the request.
+    pub tags: Vec<String>,
+    /// The steps in order of definition, when asked for.
+    pub steps: Vec<StepView>,
+}
+
+/// A step of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepView {
+    /// Index in the template.
+    pub step: u32,
+    /// Its name.
+    pub name: String,
+    /// One of the seven step states.
+    pub state: String,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Most attempts.
+    pub retry_limit: u32,
+    /// Whether it could run now.
+    pub ready: bool,
+    /// Why it does or does not run.
+    pub reason: String,
+    /// Names of the parents.
+    pub parents: Vec<String>,
+    /// The worker that has it, or had it last.
+    pub worker: Option<String>,
+    /// Milliseconds until the next attempt, when it waits for one.
+    pub retry_in_ms: Option<u64>,
+    /// Last dispatch, milliseconds since the Unix epoch.
+    pub dispatched_at_ms: Option<i64>,
+    /// End.
+    pub finished_at_ms: Option<i64>,
+    /// How long the handler ran, in microseconds.
+    pub duration_us: Option<u64>,
+    /// Class of the last error.
+    pub error_class: Option<String>,
+    /// Message of the last error.
+    pub error_message: Option<String>,
+    /// Code of the last error.
+    pub error_code: Option<String>,
+    /// The result (JSON text), when asked for.
+    pub result: Option<Bytes>,
+}
+
+/// What tasks to list. Empty fields select all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListFilter {
+    /// Only this state.
+    pub state: Option<String>,
+    /// Only this namespace.
+    pub namespace: Option<String>,
+    /// Only this template name.
+    pub name: Option<String>,
+    /// Only tasks with this tag.
+    pub tag: Option<String>,
+    /// Only tasks older than this one.
+    pub before: Option<TaskId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+macro_rules! task_columns {
+    () => {
+        "status.task_id, status.namespace, status.name, status.version, status.state, status.priority, status.total,
+         status.pending, status.ready, status.in_progress, status.complete, status.error, status.cancelled,
+         status.resolved_manually, status.waiting_for_retry, status.execution_status, status.recommended_action,
+         status.completion_percentage::float8 AS completion_percentage, status.health, status.tags,
+         (extract(epoch FROM status.created_at) * 1000)::bigint AS created_at_ms,
+         (extract(epoch FROM status.finished_at) * 1000)::bigint AS finished_at_ms,
+         (extract(epoch FROM status.run_at) * 1000)::bigint AS run_at_ms"
+    };
+}
+
+/// The status of a task; with its steps, and the results of those named (`*` names all), when asked for.
+pub async fn task_status(
+    pool: &PgPool,
+    task: TaskId,
+    include_steps: bool,
+    include_results: &[String],
+) -> Result<Option<TaskView>, Error> {
+    let sql = concat!("SELECT ", task_columns!(), " FROM tasker.task_status AS status WHERE status.task_id = $1");
+    let Some(row) = sqlx::query(sql).bind(task.0).fetch_optional(pool).await? else { return Ok(None) };
+    let mut view = task_view(&row)?;
+    if include_steps || !include_results.is_empty() {
+        view.steps = steps(pool, task, include_results).await?;
+    }
+    Ok(Some(view))
+}
+
+async fn steps(pool: &PgPool, task: TaskId, include_results: &[String]) -> Result<Vec<StepView>, Error> {
+    let rows = sqlx::query(
+        "SELECT status.step_number, status.name, status.state, status.attempts, status.retry_limit, readiness.ready,
+             readiness.reason, registration.worker, status.duration_us, status.error_class, status.error_message,
+             status.error_code,
+             ARRAY (SELECT parent.name FROM tasker.template_steps AS definition
+                    JOIN tasker.template_steps AS parent ON parent.template_id = definition.template_id
+                     AND parent.step_number = ANY (definition.parents)
+                    WHERE definition.template_id = status.template_id AND definition.step_number = status.step_number
+                    ORDER BY parent.step_number) AS parents,
+             CASE WHEN status.retry_at IS NOT NULL
+                  THEN greatest(extract(epoch FROM status.retry_at - now()) * 1000, 0)::bigint END AS retry_in_ms,
+             (extract(epoch FROM status.dispatched_at) * 1000)::bigint AS dispatched_at_ms,
+             (extract(epoch FROM status.finished_at) * 1000)::bigint AS finished_at_ms,
+             outcome.result
+         FROM tasker.step_status AS status
+         JOIN tasker.step_readiness AS readiness
+           ON readiness.task_id = status.task_id AND readiness.step_number = status.step_number
+         LEFT JOIN tasker.worker_registrations AS registration ON registration.registration_id = status.registration_id
+         LEFT JOIN tasker.step_outcomes AS outcome
+                ON outcome.task_id = status.task_id AND outcome.step_number = status.step_number
+               AND ('*' = ANY ($2) OR status.name = ANY ($2))
+         WHERE status.task_id = $1 ORDER BY status.step_number",
+    )
+    .bind(task.0)
+    .bind(include_results)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(step_view).collect()
+}
+
+/// Tasks, newest first.
+pub async fn list_tasks(pool: &PgPool, filter: &ListFilter) -> Result<Vec<TaskView>, Error> {
+    // The page first, by the key of `tasks`; the status of its tasks then, one by one (`OFFSET 0` keeps the planner from
+    // taking the view apart and computing it for all tasks).
+    let sql = concat!(
+        "WITH page AS MATERIALIZED (
+             SELECT task.task_id FROM tasker.tasks AS task
+             JOIN tasker.task_templates AS template ON template.template_id = task.template_id
+             WHERE ($1::uuid IS NULL OR task.task_id < $1)
+               AND ($2::text IS NULL OR template.namespace = $2) AND ($3::text IS NULL OR template.name = $3)
+               AND ($4::text IS NULL OR task.tags @> ARRAY[$4])
+               AND ($5::text IS NULL OR CASE WHEN $5 IN ('pending', 'in_progress')
+                   THEN task.final_state IS NULL AND ($5 = 'in_progress') = (
+                       EXISTS (SELECT FROM tasker.step_outcomes AS outcome WHERE outcome.task_id = task.task_id)
+                       OR EXISTS (SELECT FROM tasker.step_attempts_failed AS failure
+                                  WHERE failure.task_id = task.task_id)
+                       OR task.task_id IN (SELECT item.task_id FROM tasker.open_items AS item))
+                   ELSE task.final_state = $5 END)
+             ORDER BY task.task_id DESC LIMIT $6
+         )
+         SELECT ",
+        task_columns!(),
+        " FROM page CROSS JOIN LATERAL (
+             SELECT * FROM tasker.task_status AS one WHERE one.task_id = page.task_id OFFSET 0
+         ) AS status ORDER BY status.task_id DESC"
+    );
+    let rows = sqlx::query(sql)
+        .bind(filter.before.map(|task| task.0))
+        .bind(filter.namespace.as_deref())
+        .bind(filter.name.as_deref())
+        .bind(filter.tag.as_deref())
+        .bind(filter.state.as_deref())
+        .bind(i64::from(filter.limit))
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(task_view).collect()
+}
+
+/// Which tasks have these keys, in the order of the question.
+pub async fn lookup_keys(pool: &PgPool, keys: &[KeyLookup]) -> Result<Vec<Option<TaskId>>, Error> {
+    let found: Vec<Option<Uuid>> = sqlx::query_scalar(
+        "SELECT found.task_id
+         FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (namespace, name, key, position)
+         LEFT JOIN tasker.idempotency_keys AS found
+                ON found.namespace = asked.namespace AND found.name = asked.name AND found.key = asked.key
+         ORDER BY asked.position",
+    )
+    .bind(keys.iter().map(|key| &*key.namespace).bind_iter())
+    .bind(keys.iter().map(|key| &*key.name).bind_iter())
+    .bind(keys.iter().map(|key| &*key.key).bind_iter())
+    .fetch_all(pool)
+    .await?;
+    Ok(found.into_iter().map(|id| id.map(TaskId)).collect())
+}
+
+fn count(row: &PgRow, column: &str) -> Result<u32, Error> {
+    let value: i32 = row.try_get(column)?;
+    u32::try_from(value).map_err(|_| Error::corrupt(format!("`{column}` is {value}")))
+}
+
+fn task_view(row: &PgRow) -> Result<TaskView, Error> {
+    Ok(TaskView {
+        id: TaskId(row.try_get("task_id")?),
+        namespace: row.try_get("namespace")?,
+        name: row.try_get("name")?,
+        version: row.try_get("version")?,
+        state: row.try_get("state")?,
+        priority: row.try_get("priority")?,
+        total: count(row, "total")?,
+        counts: StepCounts {
+            pending: count(row, "pending")?,
+            ready: count(row, "ready")?,
+            in_progress: count(row, "in_progress")?,
+            complete: count(row, "complete")?,
+            error: count(row, "error")?,
+            cancelled: count(row, "cancelled")?,
+            resolved_manually: count(row, "resolved_manually")?,
+            waiting_for_retry: count(row, "waiting_for_retry")?,
+        },
+        execution_status: row.try_get("execution_status")?,
+        recommended_action: row.try_get("recommended_action")?,
+        completion_percentage: row.try_get("completion_percentage")?,
+        health: row.try_get("health")?,
+        created_at_ms: row.try_get("created_at_ms")?,
+        finished_at_ms: row.try_get("finished_at_ms")?,
+        run_at_ms: row.try_get("run_at_ms")?,
+        tags: row.try_get::<Option<Vec<String>>, _>("tags")?.unwrap_or_default(),
+        steps: Vec::new(),
+    })
+}
+
+fn step_view(row: &PgRow) -> Result<StepView, Error> {
+    Ok(StepView {
+        step: count(row, "step_number")?,
+        name: row.try_get("name")?,
+        state: row.try_get("state")?,
+        attempts: count(row, "attempts")?,
+        retry_limit: count(row, "retry_limit")?,
+        ready: row.try_get("ready")?,
+        reason: row.try_get("reason")?,
+        parents: row.try_get("parents")?,
+        worker: row.try_get("worker")?,
+        retry_in_ms: row.try_get::<Option<i64>, _>("retry_in_ms")?.map(i64::cast_unsigned),
+        dispatched_at_ms: row.try_get("dispatched_at_ms")?,
+        finished_at_ms: row.try_get("finished_at_ms")?,
+        duration_us: row.try_get::<Option<i64>, _>("duration_us")?.map(i64::cast_unsigned),
+        error_class: row.try_get("error_class")?,
+        error_message: row.try_get("error_message")?,
+        error_code: row.try_get("error_code")?,
+        result: row.try_get::<Option<JsonBytes>, _>("result")?.map(|json| json.0),
+    })
+}

@@ -1,0 +1,38 @@
+//! Postgres: the only place with SQL. It writes commit groups, gives the ground state back, and answers questions.
+//!
+//! It knows what rows mean, but decides nothing: saves come from the engine, and what to do about an error is for the
+//! server to say. One [`Writer`] owns a lane and with it the right to write; readers use a small pool beside it.
+//!
+//! ```text
+//!   claim ──► Writer ──commit──► Ok ──► commit ──► ...
+//!               ▲        ├─────► Err(Refused)      nothing of the group is written; split it, or refuse its event
+//!               │        ├─────► Err(LostLease)    stop: somebody else owns the lane
+//!               │        └─────► Err(Unavailable)  nobody knows whether it is written ──► resume finds out
+//!               └──────────────────── Ok ◄──────────────────────────────────────────────────┘
+//! ```
+
+mod bind;
+mod connect;
+mod error;
+mod group;
+mod inbox;
+mod inspect;
+mod json;
+mod lane;
+mod migrate;
+mod recover;
+mod rows;
+mod statement;
+mod templates;
+mod writer;
+
+pub use connect::pool;
+pub use error::Error;
+pub use group::Group;
+pub use inbox::take_inbox;
+pub use inspect::{ListFilter, StepView, TaskView, list_tasks, lookup_keys, task_status};
+pub use lane::{Broker, claim};
+pub use migrate::{MIGRATOR, MigrationReport, ensure_partitions, migrate};
+pub use recover::{Recovered, load_task, recover};
+pub use templates::{StoredTemplate, stored_templates};
+pub use writer::{Committed, Writer};
