@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use check::is_loopback;
+pub(crate) use load::process_environment;
 pub use load::{Entry, Error, explain};
 
 /// `config/default.toml`.

@@ -1,5 +1,7 @@
 //! Tasker Core: a workflow orchestration broker over ZeroMQ and Postgres.
 
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod gateway;
 pub mod postgres;

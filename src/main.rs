@@ -1,3 +1,7 @@
 //! The `tasker` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tasker_core::cli::run()
+}

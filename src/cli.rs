@@ -1,0 +1,176 @@
+//! The command line: one file a subcommand. Data goes to standard output; notes, progress and errors to standard
+//! error, so that output can be piped.
+//!
+//! # Exit codes
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | the command worked, its subject did not: a task ended in error or was cancelled, a health check found a problem, a template is not valid |
+//! | 2 | wrong usage: unknown option, malformed argument, unreadable input file |
+//! | 3 | the broker refused the command |
+//! | 4 | no broker could be reached, or it did not answer in time |
+//! | 5 | the configuration is not valid |
+//! | 6 | time is up: the task has not ended |
+//! | 7 | failed to start or to go on: Postgres, migrations, sockets |
+//!
+//! A command that is ended by a signal ends like any program does (130 after Ctrl-C in a shell).
+
+mod completions;
+mod config;
+mod failure;
+mod health;
+mod input;
+mod output;
+mod step;
+mod task;
+mod template;
+mod time;
+mod worker;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::client::Client;
+pub use failure::{Exit, Failure};
+
+/// Where the broker is when nothing else is said; the first default of `endpoints.work`.
+const DEFAULT_BROKER: &str = "tcp://127.0.0.1:7570";
+/// Its events; the first default of `endpoints.events`.
+const DEFAULT_EVENTS: &str = "tcp://127.0.0.1:7571";
+
+/// `tasker`, parsed.
+#[derive(Debug, Parser)]
+#[command(name = "tasker", version, about = "Runs multi-step workflows: broker, client and operator's tool in one")]
+#[command(max_term_width = 100, after_long_help = failure::EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every subcommand takes.
+#[derive(Debug, Args)]
+struct Global {
+    /// How to print data: for people or for machines
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+    /// The broker's work endpoint
+    #[arg(long, global = true, value_name = "ENDPOINT", env = "TASKER_BROKER", default_value = DEFAULT_BROKER)]
+    broker: String,
+    /// The broker's events endpoint, for live progress [default: that of the default broker, else none]
+    #[arg(long, global = true, value_name = "ENDPOINT", env = "TASKER_EVENTS")]
+    events: Option<String>,
+    /// How long to wait for an answer of the broker, for example 500ms, 5s, 2m
+    #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = time::parse_duration)]
+    timeout: Duration,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Aligned text
+    Text,
+    /// One JSON document
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check, register and show templates
+    #[command(subcommand)]
+    Template(template::Command),
+    /// Submit tasks and follow them
+    #[command(subcommand)]
+    Task(task::Command),
+    /// Act on a single step
+    #[command(subcommand)]
+    Step(step::Command),
+    /// Look at workers
+    #[command(subcommand)]
+    Worker(worker::Command),
+    /// Ask the broker how it is
+    Health(health::Arguments),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+}
+
+/// Which configuration file to read.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// Configuration file; the defaults alone when absent
+    #[arg(short, long = "config", value_name = "FILE", env = "TASKER_CONFIG")]
+    file: Option<PathBuf>,
+}
+
+impl Global {
+    fn connect(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.broker, self.timeout)?)
+    }
+
+    /// Where events are. Those of the default broker would be another broker's for every other endpoint.
+    fn events(&self) -> Option<&str> {
+        match &self.events {
+            Some(endpoint) => Some(endpoint.as_str()).filter(|endpoint| !endpoint.is_empty()),
+            None => (self.broker == DEFAULT_BROKER).then_some(DEFAULT_EVENTS),
+        }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.run() {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            // With standard error closed there is nobody to tell.
+            let _ = io::stderr().write_all(failure.to_string().as_bytes());
+            failure.exit.into()
+        }
+    }
+}
+
+impl Cli {
+    /// The definition, for completions and documents.
+    pub fn definition() -> clap::Command {
+        Cli::command()
+    }
+
+    fn run(self) -> Result<Exit, Failure> {
+        let global = &self.global;
+        match self.command {
+            Command::Template(command) => command.run(global),
+            Command::Task(command) => command.run(global),
+            Command::Step(command) => command.run(global),
+            Command::Worker(command) => command.run(global),
+            Command::Health(arguments) => arguments.run(global),
+            Command::Config(command) => command.run(global),
+            Command::Completions(arguments) => arguments.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::definition().debug_assert();
+    }
+
+    #[test]
+    fn the_default_endpoints_are_those_of_the_configuration() {
+        let endpoints = crate::config::Config::default().endpoints;
+        assert_eq!(endpoints.work, [DEFAULT_BROKER]);
+        assert_eq!(endpoints.events, [DEFAULT_EVENTS]);
+    }
+}

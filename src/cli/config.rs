@@ -1,0 +1,66 @@
+//! `tasker config show|check`
+
+use clap::Subcommand;
+use serde_json::{Map, json};
+
+use super::output::{note, print, print_json};
+use super::{ConfigFile, Exit, Failure, Format, Global};
+use crate::config::{Config, Entry, explain, process_environment};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Print the configuration in force, and where each value comes from; passwords are masked
+    Show(ConfigFile),
+    /// Check the configuration
+    Check(ConfigFile),
+}
+
+impl Command {
+    pub(super) fn run(&self, global: &Global) -> Result<Exit, Failure> {
+        let (Command::Show(config) | Command::Check(config)) = self;
+        Config::from_process(config.file.as_deref())?;
+        match self {
+            Command::Check(_) => {
+                if global.output == Format::Json {
+                    print_json(&json!({ "valid": true }))?;
+                }
+                note("the configuration is valid");
+            }
+            Command::Show(_) => {
+                let entries = explain(config.file.as_deref(), process_environment())?;
+                match global.output {
+                    Format::Text => print(&toml(&entries))?,
+                    Format::Json => print_json(&sections(&entries))?,
+                }
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// A file that could be read again, except for what is masked.
+fn toml(entries: &[Entry]) -> String {
+    let mut text = String::new();
+    let mut last_section = "";
+    for entry in entries {
+        let (section, name) = entry.key.split_once('.').expect("keys have a section");
+        if section != last_section {
+            let gap = if last_section.is_empty() { "" } else { "\n" };
+            text.push_str(&format!("{gap}[{section}]\n"));
+            last_section = section;
+        }
+        // JSON's strings, numbers, booleans and lists of strings are TOML's too.
+        text.push_str(&format!("{:<40} # {}\n", format!("{name} = {}", entry.value), entry.origin));
+    }
+    text
+}
+
+fn sections(entries: &[Entry]) -> Map<String, serde_json::Value> {
+    let mut sections = Map::new();
+    for entry in entries {
+        let (section, name) = entry.key.split_once('.').expect("keys have a section");
+        sections.entry(section).or_insert_with(|| json!({}))[name] =
+            json!({ "value": entry.value, "origin": entry.origin });
+    }
+    sections
+}

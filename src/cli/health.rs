@@ -1,0 +1,72 @@
+//! `tasker health`
+
+use clap::{Args, ValueEnum};
+use uuid::Uuid;
+
+use super::output::{or_dash, print, print_json};
+use super::time::format_us;
+use super::{Exit, Failure, Format, Global};
+use crate::protocol::{HealthCheck, HealthLevel, HealthReport};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// How much to look at
+    #[arg(long, value_enum, default_value = "full")]
+    level: Level,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Level {
+    /// Status only
+    Basic,
+    /// And counts
+    Detailed,
+    /// And templates without a worker, and Postgres asked anew
+    Full,
+}
+
+impl Arguments {
+    pub(super) fn run(&self, global: &Global) -> Result<Exit, Failure> {
+        let level = match self.level {
+            Level::Basic => HealthLevel::Basic,
+            Level::Detailed => HealthLevel::Detailed,
+            Level::Full => HealthLevel::Full,
+        };
+        let report = global.connect()?.request(HealthCheck { correlation_id: Uuid::nil(), level })?;
+        match global.output {
+            Format::Text => print(&describe(&report))?,
+            Format::Json => print_json(&report)?,
+        }
+        Ok(if report.status == "ok" { Exit::Done } else { Exit::Unsuccessful })
+    }
+}
+
+fn describe(report: &HealthReport) -> String {
+    let uptime = format_us(report.uptime_seconds.saturating_mul(1_000_000));
+    let mut text = format!(
+        "status    {}\nversion   {}\nbroker    {} (epoch {})\nuptime    {uptime}\npostgres  {}",
+        report.status, report.version, report.broker_id, report.epoch, report.postgres
+    );
+    if let Some(round_trip_us) = report.postgres_round_trip_us {
+        text.push_str(&format!(", round trip {}", format_us(round_trip_us)));
+    }
+    text.push('\n');
+    if report.tasks.is_some() {
+        text.push_str(&format!(
+            "tasks     {} unfinished\nsteps     {} ready, {} in progress\nworkers   {} with {} slots\ntemplates {}\n",
+            or_dash(report.tasks),
+            or_dash(report.steps_ready),
+            or_dash(report.steps_in_progress),
+            or_dash(report.workers),
+            or_dash(report.slots),
+            or_dash(report.templates),
+        ));
+    }
+    for problem in &report.problems {
+        text.push_str(&format!("problem   {problem}\n"));
+    }
+    for template in &report.templates_without_worker {
+        text.push_str(&format!("waiting   {template} has work and no worker\n"));
+    }
+    text
+}

@@ -1,0 +1,119 @@
+//! Printing: aligned tables, JSON documents with payloads as they are, notes.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::protocol::JsonText;
+
+/// Prints a JSON document.
+pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_string_pretty(document).map_err(io::Error::other)?;
+    text.push('\n');
+    print(&text)
+}
+
+/// Prints text as it is. A reader that has heard enough (`| head`) is no failure.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
+/// Tells the user something that is not data.
+pub(super) fn note(text: &str) {
+    // With standard error closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A payload that becomes a part of the document digit for digit: no number passes through a float.
+pub(super) fn raw(payload: &JsonText) -> Box<RawValue> {
+    RawValue::from_string(payload.as_str().to_owned()).unwrap_or_else(|_| {
+        // The broker checks every payload; one that is not JSON is still shown, as a string.
+        let quoted = serde_json::Value::from(payload.as_str()).to_string();
+        RawValue::from_string(quoted).expect("a quoted string is JSON")
+    })
+}
+
+/// Rows under a heading, each column as wide as its widest cell.
+pub(super) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(super) fn new(heading: &[&str]) -> Table {
+        Table { rows: vec![heading.iter().map(|title| (*title).to_owned()).collect()] }
+    }
+
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    pub(super) fn render(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width =
+            |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(cell);
+                line.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 2));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Text of others in one line: what would move the cursor or start a new row is replaced, what is long is cut.
+pub(super) fn one_line(text: &str, chars_max: usize) -> String {
+    let mut line: String = text
+        .chars()
+        .take(chars_max + 1)
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect();
+    if line.chars().count() > chars_max {
+        line = line.chars().take(chars_max - 1).collect();
+        line.push('…');
+    }
+    line
+}
+
+/// A cell for what may be absent.
+pub(super) fn or_dash(text: Option<impl ToString>) -> String {
+    text.map_or_else(|| "-".to_owned(), |text| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_trailing_blanks() {
+        let mut table = Table::new(&["STEP", "STATE"]);
+        table.row(["größe".to_owned(), String::new()]);
+        table.row(["a".to_owned(), "complete".to_owned()]);
+        assert_eq!(table.render(), "STEP   STATE\ngröße\na      complete\n");
+    }
+
+    #[test]
+    fn a_payload_keeps_every_digit() {
+        for text in ["340282366920938463463374607431768211456", "{\"a\": 209.970,\"b\":1E+2}", "-0.0", "\"\\u00e9\""] {
+            assert_eq!(serde_json::to_string(&raw(&JsonText::new(text))).expect("serialize"), text);
+        }
+        assert_eq!(raw(&JsonText::new("{broken")).get(), "\"{broken\"");
+    }
+
+    #[test]
+    fn text_of_others_stays_in_its_line() {
+        assert_eq!(one_line("two\nlines\u{1b}[31m", 80), "two lines [31m");
+        assert_eq!(one_line("abcdef", 4), "abc…");
+        assert_eq!(one_line("abcd", 4), "abcd");
+    }
+}

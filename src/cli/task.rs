@@ -1,0 +1,59 @@
+//! `tasker task ...`
+
+mod cancel;
+mod list;
+mod report;
+mod retry;
+mod status;
+mod submit;
+mod wait;
+mod watch;
+
+use clap::Subcommand;
+
+use super::{Exit, Failure, Global};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Submit a task; prints its id
+    Submit(submit::Arguments),
+    /// Show the state of a task
+    Status(status::Arguments),
+    /// List tasks, newest first
+    List(list::Arguments),
+    /// Wait until a task has ended; the exit code tells how
+    Wait(wait::Arguments),
+    /// Follow a task live until it has ended; the exit code tells how
+    Watch(watch::Arguments),
+    /// Cancel a task: running steps are told to stop, waiting ones never start
+    Cancel(cancel::Arguments),
+    /// Give the failed steps of a task new attempts
+    Retry(retry::Arguments),
+}
+
+impl Command {
+    pub(super) fn run(self, global: &Global) -> Result<Exit, Failure> {
+        match self {
+            Command::Submit(arguments) => arguments.run(global),
+            Command::Status(arguments) => arguments.run(global),
+            Command::List(arguments) => arguments.run(global),
+            Command::Wait(arguments) => arguments.run(global),
+            Command::Watch(arguments) => arguments.run(global),
+            Command::Cancel(arguments) => arguments.run(global),
+            Command::Retry(arguments) => arguments.run(global),
+        }
+    }
+}
+
+/// Whether a task in this state has ended for now. An operator can reset one in `error`.
+fn is_ended(state: &str) -> bool {
+    matches!(state, "complete" | "error" | "cancelled" | "resolved_manually")
+}
+
+/// The exit code that tells how a task ended.
+fn outcome(state: &str) -> Exit {
+    match state {
+        "complete" | "resolved_manually" => Exit::Done,
+        _ => Exit::Unsuccessful,
+    }
+}

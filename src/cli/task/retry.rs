@@ -1,0 +1,36 @@
+//! `tasker task retry`
+
+use clap::Args;
+use uuid::Uuid;
+
+use crate::cli::input::Signature;
+use crate::cli::output::{note, print, print_json};
+use crate::cli::{Exit, Failure, Format, Global};
+use crate::protocol::RetryTask;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Arguments {
+    /// The task
+    task: Uuid,
+    /// Only this step; may be repeated [default: all in error]
+    #[arg(long = "step", value_name = "STEP")]
+    steps: Vec<String>,
+    #[command(flatten)]
+    signature: Signature,
+}
+
+impl Arguments {
+    pub(super) fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let Signature { actor, reason } = self.signature;
+        let command = RetryTask { correlation_id: Uuid::nil(), task_id: self.task, steps: self.steps, actor, reason };
+        let retried = global.connect()?.request(command)?;
+        match global.output {
+            Format::Text => {
+                note(&format!("{} steps have new attempts:", retried.steps.len()));
+                print(&retried.steps.iter().map(|step| format!("{step}\n")).collect::<String>())?;
+            }
+            Format::Json => print_json(&retried)?,
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,108 @@
+//! The board for people: a bar with the steps under it on a terminal, a line for each change anywhere else.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::board::Board;
+use crate::cli::output::{note, one_line};
+use crate::cli::task::report::{count, error};
+use crate::protocol::StepSummary;
+
+/// Most steps under the bar: with the bar they fit on a terminal of 24 lines. Of larger tasks, those that are
+/// neither done nor untouched are shown.
+const STEPS_SHOWN_MAX: usize = 20;
+
+/// Longest line of a step, in characters: indicatif counts lines by the terminal's width.
+const LINE_CHARS_MAX: usize = 76;
+
+/// How often the spinner turns.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Where progress is shown.
+pub(super) enum Display {
+    Bar(ProgressBar),
+    Lines,
+}
+
+impl Display {
+    pub(super) fn new(board: &Board) -> Display {
+        let mut display = if io::stderr().is_terminal() { Display::bar(board) } else { Display::Lines };
+        let touched = board.steps.iter().enumerate().filter(|(_, step)| step.state != "pending");
+        display.show(&touched.map(|(number, _)| number).collect::<Vec<_>>(), board);
+        display
+    }
+
+    fn bar(board: &Board) -> Display {
+        let style = ProgressStyle::with_template("{spinner} {prefix} [{bar:30}] {pos}/{len} {elapsed}\n{msg}");
+        let style = style.expect("the template is constant").progress_chars("=> ");
+        let bar = ProgressBar::new(board.steps.len() as u64).with_style(style);
+        bar.set_prefix(format!("{}/{}@{}", board.task.namespace, board.task.name, board.task.version));
+        bar.enable_steady_tick(TICK);
+        Display::Bar(bar)
+    }
+
+    /// Shows the board after the steps with these numbers have changed.
+    pub(super) fn show(&mut self, changes: &[usize], board: &Board) {
+        match self {
+            Display::Bar(bar) => {
+                bar.set_position(board.done() as u64);
+                bar.set_message(lines(board));
+            }
+            Display::Lines => {
+                for &number in changes {
+                    note(&format!("{}/{} {}", board.done(), board.steps.len(), line(&board.steps[number])));
+                }
+            }
+        }
+    }
+
+    /// Takes the bar away and says how it went.
+    pub(super) fn finish(self, board: &Board) {
+        if let Display::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+        note(&format!("{}: {}", board.state(), count(&board.task.counts)));
+    }
+}
+
+fn lines(board: &Board) -> String {
+    let all = board.steps.len() <= STEPS_SHOWN_MAX;
+    let worth = |step: &&StepSummary| {
+        all || !matches!(step.state.as_str(), "pending" | "complete" | "resolved_manually" | "cancelled")
+    };
+    let lines: Vec<String> = board
+        .steps
+        .iter()
+        .filter(worth)
+        .take(STEPS_SHOWN_MAX)
+        .map(|step| format!("  {}", one_line(&line(step), LINE_CHARS_MAX)))
+        .collect();
+    lines.join("\n")
+}
+
+/// `✓ reserve complete, attempt 2, worker a`.
+fn line(step: &StepSummary) -> String {
+    let sign = match step.state.as_str() {
+        "complete" | "resolved_manually" => '✓',
+        "in_progress" => '▶',
+        "waiting_for_retry" => '↻',
+        "error" => '✗',
+        "cancelled" => '-',
+        _ => '·',
+    };
+    let mut line = format!("{sign} {} {}", step.name, step.state);
+    if step.attempts > 1 {
+        line.push_str(&format!(", attempt {}", step.attempts));
+    }
+    if let Some(worker) = &step.worker {
+        line.push_str(&format!(", worker {worker}"));
+    }
+    if matches!(step.state.as_str(), "error" | "waiting_for_retry")
+        && let Some(reason) = error(step).or_else(|| step.error_message.clone())
+    {
+        line.push_str(&format!(": {reason}"));
+    }
+    line
+}

@@ -1,0 +1,127 @@
+//! `tasker template validate|register|list|show`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::output::{Table, note, one_line, or_dash, print, print_json, raw};
+use super::{Exit, Failure, Format, Global};
+use crate::protocol::{ListTemplates, RegisterTemplate, ShowTemplate, TemplateDefinition, TemplateRegistered};
+
+/// Longest description in a table, in characters.
+const DESCRIPTION_CHARS_MAX: usize = 60;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Store templates with the broker, in the order given; the same content again changes nothing
+    Register(Files),
+    /// List the registered templates
+    List {
+        /// Only this namespace
+        #[arg(long)]
+        namespace: Option<String>,
+    },
+    /// Print the definition of a template
+    Show {
+        /// NAMESPACE/NAME for its highest version, or NAMESPACE/NAME@VERSION
+        template: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Files {
+    /// Template files (YAML)
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl Command {
+    pub(super) fn run(self, global: &Global) -> Result<Exit, Failure> {
+        match self {
+            Command::Register(files) => register(global, &files.files),
+            Command::List { namespace } => list(global, namespace),
+            Command::Show { template } => show(global, template),
+        }
+    }
+}
+
+fn register(global: &Global, files: &[PathBuf]) -> Result<Exit, Failure> {
+    let mut client = global.connect()?;
+    let mut registered: Vec<TemplateRegistered> = Vec::new();
+    for (yaml, file) in read(files)? {
+        let command = RegisterTemplate { correlation_id: Uuid::nil(), yaml, source: Some(file) };
+        let reply = client.request(command)?;
+        if global.output == Format::Text {
+            // Line by line: when a later file is refused, these are stored all the same.
+            print(&format!("{}\n", reply.template))?;
+            note(if reply.created { "  registered" } else { "  was registered before with the same content" });
+        }
+        registered.push(reply);
+    }
+    if global.output == Format::Json {
+        print_json(&registered)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The text of each file with its name, so that an unreadable file stops the command before anything is sent.
+fn read(files: &[PathBuf]) -> Result<Vec<(String, String)>, Failure> {
+    let read = |file: &PathBuf| match std::fs::read_to_string(file) {
+        Ok(text) => Ok((text, file.display().to_string())),
+        Err(error) => Err(Failure::usage(format!("failed to read {}: {error}", file.display()))),
+    };
+    files.iter().map(read).collect()
+}
+
+fn list(global: &Global, namespace: Option<String>) -> Result<Exit, Failure> {
+    let list = global.connect()?.request(ListTemplates { correlation_id: Uuid::nil(), namespace })?;
+    if global.output == Format::Json {
+        print_json(&list)?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["TEMPLATE", "STEPS", "WORKERS", "DESCRIPTION"]);
+    for template in &list.templates {
+        table.row([
+            format!("{}/{}@{}", template.namespace, template.name, template.version),
+            template.steps.to_string(),
+            template.workers.to_string(),
+            or_dash(template.description.as_ref().map(|text| one_line(text, DESCRIPTION_CHARS_MAX))),
+        ]);
+    }
+    print(&table.render())?;
+    if list.templates.is_empty() {
+        note("no template is registered");
+    }
+    Ok(Exit::Done)
+}
+
+/// A definition whose handler configuration is a JSON value, digit for digit.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    definition: TemplateDefinition,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handler_config: Option<Box<RawValue>>,
+}
+
+fn show(global: &Global, template: String) -> Result<Exit, Failure> {
+    let definition = global.connect()?.request(ShowTemplate { correlation_id: Uuid::nil(), template })?;
+    match global.output {
+        Format::Text => {
+            let summary = &definition.template;
+            let (namespace, name, version) = (&summary.namespace, &summary.name, &summary.version);
+            note(&format!("{namespace}/{name}@{version}, sha256 {}", summary.digest));
+            let newline = if definition.yaml.ends_with('\n') { "" } else { "\n" };
+            print(&format!("{}{newline}", definition.yaml))?;
+        }
+        Format::Json => {
+            let handler_config = definition.handler_config.as_ref().map(raw);
+            let definition = TemplateDefinition { handler_config: None, ..definition };
+            print_json(&Shown { definition, handler_config })?;
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,192 @@
+//! A blocking client of the broker: one DEALER for commands, one SUB for events. It matches replies by their
+//! correlation id and knows neither what a command means nor how its reply is shown.
+
+mod command;
+mod subscription;
+
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::protocol::{DecodeError, ErrorReply, Message, TaskWaited, WaitForTask, decode, encode};
+
+pub use command::Command;
+pub use subscription::{Notice, Subscription};
+
+/// A single request waits at most this long at the broker, so that a client notices within it that a broker is gone.
+/// Below the broker's `wait_ms_max`.
+const WAIT_SLICE: Duration = Duration::from_secs(10);
+
+/// How long a peer may take for the ZMTP handshake, in milliseconds, before the connection is made anew.
+const HANDSHAKE_MS: i32 = 5_000;
+
+/// Longest pause between two attempts to connect, in milliseconds: what a user barely notices.
+const RECONNECT_MS_MAX: i32 = 500;
+
+/// Why a command has no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The endpoint cannot be used.
+    #[error("`{endpoint}` cannot be connected to: {source}")]
+    Endpoint {
+        /// The endpoint.
+        endpoint: String,
+        /// What ZeroMQ says.
+        source: zmq::Error,
+    },
+    /// Nobody listens there, or not a broker.
+    #[error("no broker could be reached at {endpoint} within {}", seconds(.waited))]
+    Unreachable {
+        /// The endpoint.
+        endpoint: String,
+        /// How long we tried.
+        waited: Duration,
+    },
+    /// The command was sent; whether it was carried out is not known.
+    #[error("the broker at {endpoint} was sent the command and did not answer within {}", seconds(.waited))]
+    NoAnswer {
+        /// The endpoint.
+        endpoint: String,
+        /// How long we waited.
+        waited: Duration,
+    },
+    /// The broker refused the command.
+    #[error("the broker refused the command: {}", .0.message)]
+    Refused(ErrorReply),
+    /// The reply is not one that this command has.
+    #[error("the broker's reply was not understood: {0}")]
+    Reply(String),
+    /// ZeroMQ failed.
+    #[error("the connection failed: {0}")]
+    Socket(#[from] zmq::Error),
+}
+
+fn seconds(duration: &Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+/// A connection to a broker. Each has an identity of its own, so that replies to an earlier process go nowhere.
+pub struct Client {
+    socket: zmq::Socket,
+    endpoint: String,
+    timeout: Duration,
+}
+
+impl Client {
+    /// Begins to connect; that nobody is there shows at the first command. `timeout` bounds each command.
+    pub fn connect(endpoint: &str, timeout: Duration) -> Result<Client, Error> {
+        let socket = socket(zmq::DEALER)?;
+        socket.set_identity(Uuid::new_v4().as_bytes())?;
+        // Only a completed connection takes messages: a command is never parked for a broker that is not there.
+        socket.set_immediate(true)?;
+        connect(&socket, endpoint)?;
+        Ok(Client { socket, endpoint: endpoint.to_owned(), timeout })
+    }
+
+    /// Sends a command and waits for its reply.
+    pub fn request<C: Command>(&mut self, command: C) -> Result<C::Reply, Error> {
+        self.request_within(command, self.timeout)
+    }
+
+    /// Waits until the task has ended, or until `limit` is over; then `finished` is `false`.
+    ///
+    /// A broker that is restarted meanwhile is asked again; one that stays away for the client's time-out is an error.
+    pub fn wait_for_task(&mut self, task_id: Uuid, limit: Option<Duration>) -> Result<TaskWaited, Error> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let mut unanswered = false;
+        loop {
+            let left = deadline.map_or(WAIT_SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
+            let slice = left.min(WAIT_SLICE);
+            let timeout_ms = u64::try_from(slice.as_millis()).unwrap_or(u64::MAX);
+            let command = WaitForTask { correlation_id: Uuid::nil(), task_id, timeout_ms };
+            match self.request_within(command, slice + self.timeout) {
+                Ok(waited) if waited.finished || left <= slice && deadline.is_some() => return Ok(waited),
+                Ok(_) => unanswered = false,
+                // A restart lost the command. Asking again is harmless.
+                Err(Error::NoAnswer { .. }) if !unanswered => unanswered = true,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn request_within<C: Command>(&mut self, mut command: C, timeout: Duration) -> Result<C::Reply, Error> {
+        let correlation_id = Uuid::new_v4();
+        command.set_correlation_id(correlation_id);
+        let sent_by = Instant::now() + self.timeout;
+        let answered_by = Instant::now() + timeout;
+        self.send(&command.into(), sent_by)?;
+        loop {
+            let frames = self.receive(answered_by, timeout)?;
+            let [header, body] = frames.as_slice() else {
+                return Err(Error::Reply(format!("it has {} frames instead of 2", frames.len())));
+            };
+            match decode(header, body) {
+                // An error without an id answers a command that the broker could not read: only ours is open.
+                Ok(Message::Error(refusal)) if [correlation_id, Uuid::nil()].contains(&refusal.correlation_id) => {
+                    return Err(Error::Refused(refusal));
+                }
+                Ok(message) => match C::reply(message) {
+                    Some((id, reply)) if id == correlation_id => return Ok(reply),
+                    // The late reply to a command that was given up.
+                    _ => {}
+                },
+                Err(DecodeError(refusal)) if refusal.correlation_id == correlation_id => {
+                    return Err(Error::Reply(refusal.message));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn send(&self, message: &Message, deadline: Instant) -> Result<(), Error> {
+        let (header, body) = encode(message);
+        loop {
+            if !poll(&self.socket, zmq::POLLOUT, deadline)? {
+                return Err(Error::Unreachable { endpoint: self.endpoint.clone(), waited: self.timeout });
+            }
+            match self.socket.send_multipart([header.as_slice(), body.as_slice()], zmq::DONTWAIT) {
+                Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => {}
+                sent => return Ok(sent?),
+            }
+        }
+    }
+
+    fn receive(&self, deadline: Instant, waited: Duration) -> Result<Vec<Vec<u8>>, Error> {
+        loop {
+            if !poll(&self.socket, zmq::POLLIN, deadline)? {
+                return Err(Error::NoAnswer { endpoint: self.endpoint.clone(), waited });
+            }
+            match self.socket.recv_multipart(zmq::DONTWAIT) {
+                Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => {}
+                received => return Ok(received?),
+            }
+        }
+    }
+}
+
+fn socket(kind: zmq::SocketType) -> Result<zmq::Socket, Error> {
+    let socket = zmq::Context::new().socket(kind)?;
+    socket.set_linger(0)?;
+    socket.set_ipv6(true)?;
+    socket.set_handshake_ivl(HANDSHAKE_MS)?;
+    socket.set_reconnect_ivl_max(RECONNECT_MS_MAX)?;
+    Ok(socket)
+}
+
+fn connect(socket: &zmq::Socket, endpoint: &str) -> Result<(), Error> {
+    socket.connect(endpoint).map_err(|source| Error::Endpoint { endpoint: endpoint.to_owned(), source })
+}
+
+/// Whether the socket is ready before the deadline. A signal does not cut the wait short.
+fn poll(socket: &zmq::Socket, events: zmq::PollEvents, deadline: Instant) -> Result<bool, Error> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Rounded up: a wait of half a millisecond must not become a busy loop.
+        let left_ms = i64::try_from(left.as_micros().div_ceil(1_000)).unwrap_or(i64::MAX);
+        match socket.poll(events, left_ms) {
+            Err(zmq::Error::EINTR) => {}
+            Ok(0) if Instant::now() < deadline => {}
+            ready => return Ok(ready? > 0),
+        }
+    }
+}

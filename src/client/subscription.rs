@@ -1,0 +1,73 @@
+//! The broker's events, with a word where some were lost.
+
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::{Error, connect, poll, socket};
+use crate::protocol::{Event, Message, decode};
+
+/// Every topic: only who hears everything can tell from the sequence that something is missing.
+const PREFIXES: [&str; 2] = ["event.", "control."];
+
+/// What a subscriber hears.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// Something happened.
+    Event(Event),
+    /// Events were lost, or another broker process speaks: read the state anew.
+    Gap,
+}
+
+/// A subscription to all events of a broker.
+pub struct Subscription {
+    socket: zmq::Socket,
+    /// The broker process and the sequence number heard last.
+    last: Option<(Uuid, u64)>,
+    /// The event that revealed a gap, told after it.
+    held: Option<Event>,
+}
+
+impl Subscription {
+    /// Begins to connect. Events from before the connection stands are not heard.
+    pub fn connect(endpoint: &str) -> Result<Subscription, Error> {
+        let socket = socket(zmq::SUB)?;
+        for prefix in PREFIXES {
+            socket.set_subscribe(prefix.as_bytes())?;
+        }
+        connect(&socket, endpoint)?;
+        Ok(Subscription { socket, last: None, held: None })
+    }
+
+    /// The next notice, or `None` when there is none before the deadline.
+    pub fn next(&mut self, deadline: Instant) -> Result<Option<Notice>, Error> {
+        if let Some(event) = self.held.take() {
+            return Ok(Some(Notice::Event(event)));
+        }
+        loop {
+            if !poll(&self.socket, zmq::POLLIN, deadline)? {
+                return Ok(None);
+            }
+            let frames = match self.socket.recv_multipart(zmq::DONTWAIT) {
+                Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => continue,
+                received => received?,
+            };
+            let [_topic, header, body] = frames.as_slice() else { continue };
+            let (broker_id, sequence, event) = match decode(header, body) {
+                Ok(Message::Event(event)) => (event.broker_id, event.sequence, Some(event)),
+                Ok(Message::Control(control)) => (control.broker_id, control.sequence, None),
+                // What a later release publishes and this one does not know: counted as lost with the next one.
+                _ => continue,
+            };
+            let gap = self.last.is_some_and(|(broker, last)| broker != broker_id || sequence != last + 1);
+            self.last = Some((broker_id, sequence));
+            if gap {
+                self.held = event;
+                return Ok(Some(Notice::Gap));
+            }
+            if let Some(event) = event {
+                return Ok(Some(Notice::Event(event)));
+            }
+        }
+    }
+}
