@@ -133,6 +133,8 @@ fn close_inherited_on_exec(open_max: i32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     const ROOT: Uid = Uid::from_raw(0);

@@ -145,7 +145,9 @@ impl Folder {
     /// Writes the settings and the access files, for this start.
     pub(super) fn write_settings(&self, account: &Account) -> Result<(), Error> {
         let mut map = format!("# Accounts of this machine that may be {ROLE}.\n");
-        for name in [&account.caller, &account.name] {
+        let mut names = vec![&account.caller, &account.name];
+        names.dedup();
+        for name in names {
             map.push_str(&format!("tasker \"{name}\" {ROLE}\n"));
         }
         self.write("postgres.conf", include_str!("settings.conf"))?;
@@ -153,7 +155,14 @@ impl Folder {
             "pg_hba.conf",
             "# The unix socket only, and only whom pg_ident.conf names.\nlocal all all peer map=tasker\n",
         )?;
-        self.write("pg_ident.conf", &map)
+        self.write("pg_ident.conf", &map)?;
+        if self.file("local.conf").exists() {
+            return Ok(());
+        }
+        self.write(
+            "local.conf",
+            "# Settings of your own for the Postgres in this folder; they win over postgres.conf.\n",
+        )
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), Error> {
@@ -249,6 +258,8 @@ fn fits_socket(dir: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -16,11 +16,9 @@ guard() {
             sleep 3 # the next test process may be about to start
             flock -x -n 4 && break
         done
+        # The server may have ended by itself long ago, and its number be another process's now.
+        read -r owner <"$cluster/postmaster.pid" && [ "$owner" = "$1" ] || return
     fi
-    # Never signal a process that merely got the number of a server that ended earlier.
-    owner=$1
-    [ ! -f "$cluster/postmaster.pid" ] || read -r owner <"$cluster/postmaster.pid"
-    [ "$owner" = "$1" ] || return
     kill -INT "$1" || return # fast shutdown: sessions are cut, what is committed is kept
     left=60
     while kill -0 "$1" && [ -f "$cluster/postmaster.pid" ]; do

@@ -166,15 +166,22 @@ fn advice_for(os_release: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::symlink;
 
     use super::*;
+
+    /// Written by another process: a file that this one had open for writing cannot be run while any thread forks.
+    fn script(file: &Path, prints: &str) {
+        let write = r#"printf '#!/bin/sh\necho "%s"\n' "$2" >"$1"; chmod 755 "$1""#;
+        assert!(Command::new("/bin/sh").args(["-c", write, "sh"]).arg(file).arg(prints).status().unwrap().success());
+    }
 
     fn fake_server(dir: &Path, version: &str) {
         fs::create_dir_all(dir).unwrap();
         for name in ["postgres", "initdb"] {
-            fs::write(dir.join(name), format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n")).unwrap();
-            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+            script(&dir.join(name), &format!("postgres (PostgreSQL) {version}"));
         }
     }
 
@@ -219,8 +226,7 @@ mod tests {
         let (real, path) = (root.path().join("real"), root.path().join("path"));
         fake_server(&real, "16.4");
         fs::create_dir(&path).unwrap();
-        fs::write(path.join("pg_config"), format!("#!/bin/sh\necho {}\n", real.display())).unwrap();
-        fs::set_permissions(path.join("pg_config"), fs::Permissions::from_mode(0o755)).unwrap();
+        script(&path.join("pg_config"), real.to_str().unwrap());
         let found = Installation::search(candidates(path.as_os_str(), &[]), None).unwrap();
         assert_eq!(found.version(), (16, 4));
     }

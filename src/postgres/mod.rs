@@ -8,7 +8,7 @@
 //!   lock                 held while a start is under way
 //!   postgres.conf        our settings, written at each start   } out of the reach of the account that
 //!   pg_hba.conf, pg_ident.conf    who may connect, ditto       } Postgres runs as
-//!   local.conf           optional; yours, read last
+//!   local.conf           your own settings, read last; never overwritten
 //!   postgres.log         what the server says; the one before is postgres.log.1
 //!   cluster/             Postgres' own data, mode 0700         } owned by the account that
 //!   run/                 the unix socket, mode 0700            } Postgres runs as
@@ -35,6 +35,7 @@ mod folder;
 mod installation;
 mod postmaster;
 mod probe;
+mod process;
 mod server;
 pub mod testing;
 

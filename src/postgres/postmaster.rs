@@ -18,6 +18,8 @@ pub(super) struct Postmaster {
     pub(super) pid: i32,
     pub(super) port: Option<u16>,
     pub(super) socket_dir: Option<PathBuf>,
+    /// Whether the server says that it takes sessions.
+    pub(super) is_ready: bool,
 }
 
 impl Postmaster {
@@ -31,9 +33,10 @@ impl Postmaster {
         }
     }
 
-    /// The socket file, once the server has made it.
+    /// The socket file, once the server takes sessions there.
     pub(super) fn socket(&self) -> Option<PathBuf> {
-        Some(self.socket_dir.as_ref()?.join(format!(".s.PGSQL.{}", self.port?)))
+        let dir = self.socket_dir.as_ref().filter(|_| self.is_ready)?;
+        Some(dir.join(format!(".s.PGSQL.{}", self.port?)))
     }
 
     /// Whether that process is the server of this cluster, and not one that got its number later.
@@ -79,11 +82,14 @@ fn parse(text: &str) -> Option<Postmaster> {
     let mut lines = lines.skip(2); // the data folder and the time of the start
     let port = lines.next().and_then(|line| line.trim().parse().ok());
     let socket_dir = lines.next().map(str::trim).filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    Some(Postmaster { pid, port, socket_dir })
+    let is_ready = lines.nth(2).is_some_and(|status| status.trim() == "ready"); // past TCP address and shared memory
+    Some(Postmaster { pid, port, socket_dir, is_ready })
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -92,6 +98,7 @@ mod tests {
         let postmaster = parse(full).unwrap();
         assert_eq!((postmaster.pid, postmaster.port), (4711, Some(5432)));
         assert_eq!(postmaster.socket().unwrap(), Path::new("/data/run/.s.PGSQL.5432"));
+        assert_eq!(parse(&full.replace("ready   ", "starting")).unwrap().socket(), None);
         assert_eq!(parse("4711\n/data/cluster\n").unwrap().socket(), None);
         assert_eq!(parse(""), None);
         assert_eq!(parse("-1\n"), None);
@@ -100,7 +107,7 @@ mod tests {
     #[test]
     fn a_process_that_works_elsewhere_is_not_the_server() {
         let cluster = tempfile::tempdir().unwrap();
-        let own = Postmaster { pid: std::process::id() as i32, port: None, socket_dir: None };
+        let own = Postmaster { pid: std::process::id() as i32, port: None, socket_dir: None, is_ready: false };
         assert!(!own.is_alive(cluster.path()));
         assert!(own.is_alive(&std::env::current_dir().unwrap()));
     }

@@ -1,38 +1,17 @@
 //! Starts the server of a data folder or joins one that runs there, and stops what it started.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::account::Account;
-use super::folder::{Folder, Log};
+use super::folder::Folder;
 use super::postmaster::{self, Postmaster};
 use super::probe::{Answer, probe};
+use super::process::{Keeper, LOOK_INTERVAL, Launch, Process, START_TIMEOUT};
 use super::{Error, Installation, ROLE};
-
-/// Becomes the server and leaves a guard behind.
-const GUARD: &str = include_str!("guard.sh");
-
-/// A server that was killed first repeats up to `max_wal_size` of its log: minutes on a slow disk.
-const START_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// A fast shutdown writes at most `shared_buffers`; after this it is cut short, and the next start recovers.
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The server's own processes are given five seconds by it; this is a few more.
-const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Postgres tells nobody when it is ready or gone, so we look this often; only during a start or a stop.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-
-/// What a start says while processes of a killed server still end.
-const STILL_ENDING: &str = "pre-existing shared memory block";
 
 /// Where the data is, and what runs it.
 #[derive(Clone, Debug)]
@@ -52,28 +31,15 @@ impl Options {
     }
 }
 
-/// Whose end is the end of the server.
-pub(super) enum Keeper {
-    /// This process.
-    Parent,
-    /// The last process that holds a shared lock on this file.
-    LastUser(PathBuf),
-}
-
 /// A Postgres that runs and takes sessions. Dropping it stops the server if this start started it.
 #[derive(Debug)]
 pub struct Server {
     pid: i32,
     port: u16,
     socket_dir: PathBuf,
-    started: Option<Started>,
-}
-
-/// The server process, as its parent sees it.
-#[derive(Debug)]
-struct Started {
-    child: Child,
-    stop_on_drop: bool,
+    /// The process, when it is ours.
+    process: Option<Process>,
+    stops_on_drop: bool,
 }
 
 impl Server {
@@ -102,22 +68,12 @@ impl Server {
             }
         }
         folder.write_settings(&account)?;
-        let socket_dir = folder.make_socket_dir(&account)?;
-        let deadline = Instant::now() + START_TIMEOUT;
-        loop {
-            let mut log = folder.open_log()?;
-            let child = launch(&folder, &installation, &account, &socket_dir, &log, keeper)?;
-            match await_ready(child, &folder.cluster(), deadline, keeper) {
-                Ok(server) => return Ok(server),
-                Err(what) => {
-                    let tail = log.tail();
-                    if !tail.contains(STILL_ENDING) || Instant::now() > deadline {
-                        return Err(Error::Start { what, log: log.path, tail });
-                    }
-                    sleep(LOOK_INTERVAL * 10); // they look for their parent at least every few milliseconds
-                }
-            }
-        }
+        let launch = Launch { folder: &folder, installation: &installation, account: &account, keeper };
+        let (process, found) = launch.start(&folder.make_socket_dir(&account)?)?;
+        let mut server = joined(found).expect("a server that is ready has a socket");
+        server.process = Some(process);
+        server.stops_on_drop = matches!(keeper, Keeper::Parent);
+        Ok(server)
     }
 
     /// The URL of a database of this server, for sqlx and for everything that is built on libpq.
@@ -140,7 +96,8 @@ impl Server {
             let create = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
             match sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut session).await {
                 Err(sqlx::Error::Database(error)) if is_made_by_another(error.code().as_deref()) => {}
-                other => drop(other.map_err(failed())?),
+                Err(error) => return Err(failed()(error)),
+                Ok(_) => {}
             }
         }
         session.close().await.map_err(failed())?;
@@ -159,61 +116,23 @@ impl Server {
 
     /// Whether this start joined a server that ran already, which it will therefore leave running.
     pub fn is_joined(&self) -> bool {
-        self.started.is_none()
+        self.process.is_none()
     }
 
     /// Stops the server and waits until it has ended; a joined one is left alone. Sessions are cut, commits are kept.
     pub fn stop(mut self) -> Result<(), Error> {
-        self.started.take().map_or(Ok(()), Started::stop)
+        self.process.take().map_or(Ok(()), Process::stop)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(started) = self.started.take().filter(|started| started.stop_on_drop)
-            && let Err(error) = started.stop()
+        if let Some(process) = self.process.take().filter(|_| self.stops_on_drop)
+            && let Err(error) = process.stop()
         {
             tracing::warn!(%error, "failed to stop Postgres");
         }
     }
-}
-
-impl Started {
-    fn stop(mut self) -> Result<(), Error> {
-        let failed = |source| Error::Io { action: "stop Postgres".to_owned(), source };
-        let pid = Pid::from_raw(self.child.id() as i32);
-        for (signal, patience) in [(Signal::SIGINT, STOP_TIMEOUT), (Signal::SIGQUIT, ABORT_TIMEOUT)] {
-            if self.child.try_wait().map_err(failed)?.is_none() {
-                kill(pid, signal).map_err(|errno| failed(errno.into()))?;
-            }
-            dismiss_guard(&mut self.child);
-            if ended_within(&mut self.child, patience).map_err(failed)? {
-                return Ok(());
-            }
-            tracing::warn!(%pid, %signal, "Postgres does not stop");
-        }
-        self.child.kill().map_err(failed)?;
-        self.child.wait().map_err(failed)?;
-        Ok(())
-    }
-}
-
-/// Tells the guard that it has nothing left to do. It may be gone: then so is its pipe.
-fn dismiss_guard(child: &mut Child) {
-    if let Some(mut pipe) = child.stdin.take() {
-        let _ = pipe.write_all(b"stopped\n");
-    }
-}
-
-fn ended_within(child: &mut Child, patience: Duration) -> std::io::Result<bool> {
-    let deadline = Instant::now() + patience;
-    while child.try_wait()?.is_none() {
-        if Instant::now() > deadline {
-            return Ok(false);
-        }
-        sleep(LOOK_INTERVAL);
-    }
-    Ok(true)
 }
 
 /// The server that runs in this cluster, once it answers; `None` when there is none, or it has just ended.
@@ -239,69 +158,13 @@ fn running_server(cluster: &Path) -> Result<Option<Server>, Error> {
 }
 
 fn joined(found: Postmaster) -> Option<Server> {
-    Some(Server { pid: found.pid, port: found.port?, socket_dir: found.socket_dir?, started: None })
-}
-
-fn launch(
-    folder: &Folder,
-    installation: &Installation,
-    account: &Account,
-    socket_dir: &Path,
-    log: &Log,
-    keeper: &Keeper,
-) -> Result<Child, Error> {
-    let users = match keeper {
-        Keeper::Parent => Path::new(""),
-        Keeper::LastUser(file) => file,
-    };
-    let set = |name: &str, path: &Path| {
-        let mut setting = std::ffi::OsString::from(format!("{name}="));
-        setting.push(path);
-        setting
-    };
-    let output = || log.file.try_clone().map(Stdio::from).map_err(Error::io("open", &log.path));
-    let mut command = account.command("/bin/sh");
-    command.args(["-c", GUARD, "tasker-postgres-guard"]).arg(users).arg(folder.cluster());
-    command.arg(installation.bin().join("postgres")).arg("-D").arg(folder.cluster());
-    command.arg("-c").arg(set("config_file", &folder.file("postgres.conf")));
-    command.arg("-c").arg(set("hba_file", &folder.file("pg_hba.conf")));
-    command.arg("-c").arg(set("ident_file", &folder.file("pg_ident.conf")));
-    command.arg("-c").arg(set("unix_socket_directories", socket_dir));
-    command.stdin(Stdio::piped()).stdout(output()?).stderr(output()?);
-    command.spawn().map_err(Error::io("start", &installation.bin().join("postgres")))
-}
-
-/// Waits until the new server takes sessions; what went wrong, if it does not.
-fn await_ready(mut child: Child, cluster: &Path, deadline: Instant, keeper: &Keeper) -> Result<Server, String> {
-    let pid = child.id() as i32;
-    loop {
-        match child.try_wait() {
-            Ok(None) => {}
-            Ok(Some(status)) => {
-                dismiss_guard(&mut child);
-                return Err(format!("ended during its start ({status})"));
-            }
-            Err(error) => return Err(format!("could not be watched: {error}")),
-        }
-        let found = Postmaster::read(cluster).ok().flatten().filter(|found| found.pid == pid);
-        match found.as_ref().and_then(Postmaster::socket).map(|socket| probe(&socket)) {
-            Some(Ok(Answer::Ready)) => {
-                let mut server = found.and_then(joined).expect("a server that answered has a socket");
-                server.started = Some(Started { child, stop_on_drop: matches!(keeper, Keeper::Parent) });
-                return Ok(server);
-            }
-            Some(Ok(Answer::Refused(reason))) => {
-                let _ = Started { child, stop_on_drop: true }.stop();
-                return Err(format!("started, but {reason}"));
-            }
-            Some(Ok(Answer::NotNow) | Err(_)) | None => {}
-        }
-        if Instant::now() > deadline {
-            let _ = Started { child, stop_on_drop: true }.stop();
-            return Err(format!("was not ready after {} s", START_TIMEOUT.as_secs()));
-        }
-        sleep(LOOK_INTERVAL);
-    }
+    Some(Server {
+        pid: found.pid,
+        port: found.port?,
+        socket_dir: found.socket_dir?,
+        process: None,
+        stops_on_drop: false,
+    })
 }
 
 /// Two starts that make the same database: the loser finds it made.

@@ -20,12 +20,11 @@ use nix::libc;
 use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::server::Keeper;
+use super::process::Keeper;
 use super::{Error, Options, Server};
 
 /// The environment variable with the URL of a server to use instead of the shared one; its role must be a superuser.
@@ -44,7 +43,7 @@ const TEMPLATES_KEPT: u32 = 8;
 static SERVER: OnceCell<Shared> = OnceCell::const_new();
 
 struct Shared {
-    admin: PgConnectOptions,
+    admin: String,
     _in_use: Option<Flock<File>>,
 }
 
@@ -55,7 +54,7 @@ pub struct TestDatabase {
     pub url: String,
     /// Its name.
     pub name: String,
-    admin: PgConnectOptions,
+    admin: String,
 }
 
 impl TestDatabase {
@@ -67,7 +66,7 @@ impl TestDatabase {
         let template = template(&admin, &mut session, migrator).await?;
         run(&mut session, format!("CREATE DATABASE {name} TEMPLATE {template}")).await?;
         session.close().await.map_err(Error::sql("close a session"))?;
-        let url = admin.clone().database(&name).to_url_lossy().to_string();
+        let url = with_database(&admin, &name);
         Ok(TestDatabase { url, name, admin })
     }
 }
@@ -95,13 +94,13 @@ fn keeps() -> bool {
     env::var_os(KEEP_VARIABLE).is_some_and(|value| value == "1")
 }
 
-async fn drop_database(admin: &PgConnectOptions, name: &str) -> Result<(), Error> {
+async fn drop_database(admin: &str, name: &str) -> Result<(), Error> {
     let mut session = connect(admin).await?;
     run(&mut session, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await
 }
 
 /// The name of the database that the migrations have been run in, made now if nobody has yet.
-async fn template(admin: &PgConnectOptions, session: &mut PgConnection, migrator: &Migrator) -> Result<String, Error> {
+async fn template(admin: &str, session: &mut PgConnection, migrator: &Migrator) -> Result<String, Error> {
     let name = format!("tasker_template_{}", digest_of(migrator));
     lock_templates(session, "lock").await?;
     let made = make_template(admin, session, migrator, &name).await;
@@ -113,12 +112,7 @@ async fn lock_templates(session: &mut PgConnection, verb: &str) -> Result<(), Er
     run(session, format!("SELECT pg_advisory_{verb}({TEMPLATE_LOCK})")).await
 }
 
-async fn make_template(
-    admin: &PgConnectOptions,
-    session: &mut PgConnection,
-    migrator: &Migrator,
-    name: &str,
-) -> Result<(), Error> {
+async fn make_template(admin: &str, session: &mut PgConnection, migrator: &Migrator, name: &str) -> Result<(), Error> {
     let find = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)").bind(name);
     if find.fetch_one(&mut *session).await.map_err(Error::sql("look for the test template"))? {
         return Ok(());
@@ -127,7 +121,7 @@ async fn make_template(
     let unfinished = format!("{name}_new");
     run(session, format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)")).await?;
     run(session, format!("CREATE DATABASE {unfinished}")).await?;
-    let mut inside = connect(&admin.clone().database(&unfinished)).await?;
+    let mut inside = connect(&with_database(admin, &unfinished)).await?;
     migrator.run(&mut inside).await?;
     inside.close().await.map_err(Error::sql("close a session"))?;
     run(session, format!("ALTER DATABASE {unfinished} RENAME TO {name}")).await
@@ -142,8 +136,16 @@ fn digest_of(migrator: &Migrator) -> String {
     short_hex(&digest.finalize())
 }
 
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
-    PgConnection::connect_with(options).await.map_err(Error::sql("connect to the test server"))
+async fn connect(url: &str) -> Result<PgConnection, Error> {
+    PgConnection::connect(url).await.map_err(Error::sql("connect to the test server"))
+}
+
+/// The same server's URL with another database.
+fn with_database(url: &str, name: &str) -> String {
+    let (address, query) = url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
+    let host = address.find("://").map_or(0, |scheme| scheme + "://".len());
+    let server = address[host..].find('/').map_or(address, |path| &address[..host + path]);
+    query.map_or_else(|| format!("{server}/{name}"), |query| format!("{server}/{name}?{query}"))
 }
 
 async fn run(session: &mut PgConnection, statement: String) -> Result<(), Error> {
@@ -153,13 +155,11 @@ async fn run(session: &mut PgConnection, statement: String) -> Result<(), Error>
 }
 
 async fn shared_server() -> Result<Shared, Error> {
-    let parse = |url: String| url.parse::<PgConnectOptions>().map_err(Error::sql(format!("read {SERVER_VARIABLE}")));
-    if let Ok(url) = env::var(SERVER_VARIABLE) {
-        return Ok(Shared { admin: parse(url)?, _in_use: None });
+    if let Ok(admin) = env::var(SERVER_VARIABLE) {
+        return Ok(Shared { admin, _in_use: None });
     }
     let started = tokio::task::spawn_blocking(start_or_join).await.expect("the start of the test server panicked");
-    let Joined { url, in_use, entering, is_first } = started?;
-    let admin = parse(url)?;
+    let Joined { url: admin, in_use, entering, is_first } = started?;
     if is_first && !keeps() {
         drop_leftovers(&admin).await?;
     }
@@ -215,7 +215,7 @@ fn shared_folder() -> Result<PathBuf, Error> {
 }
 
 /// Drops what runs that were cut off left behind, and all but the latest templates. Only for who is alone on the server.
-async fn drop_leftovers(admin: &PgConnectOptions) -> Result<(), Error> {
+async fn drop_leftovers(admin: &str) -> Result<(), Error> {
     let list = format!(
         "(SELECT datname::text FROM pg_database WHERE datname ~ '^tasker_(test_|template_.*_new$)')
          UNION ALL
@@ -233,4 +233,21 @@ async fn drop_leftovers(admin: &PgConnectOptions) -> Result<(), Error> {
 
 fn short_hex(digest: &[u8]) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_database_of_a_url_changes() {
+        for (url, changed) in [
+            ("postgres://me@localhost:5432/postgres?host=/tmp/a", "postgres://me@localhost:5432/x?host=/tmp/a"),
+            ("postgres://me:secret@db.example/old", "postgres://me:secret@db.example/x"),
+            ("postgresql://localhost", "postgresql://localhost/x"),
+            ("postgresql:///old?host=/run/a&user=me", "postgresql:///x?host=/run/a&user=me"),
+        ] {
+            assert_eq!(with_database(url, "x"), changed);
+        }
+    }
 }
