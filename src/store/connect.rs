@@ -11,9 +11,6 @@ use super::error::Error;
 /// Longest wait for a session. A server on the same network answers in milliseconds or is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Readers beside the writer: status requests are few and short, and each session costs Postgres memory.
-const READERS_MAX: u32 = 4;
-
 /// The writer has a statement for each combination of things in a group, of which a broker meets a few dozen.
 const STATEMENTS_MAX: usize = 512;
 
@@ -49,7 +46,7 @@ pub(super) async fn writer(url: &str) -> Result<PgConnection, Error> {
 }
 
 /// A small pool for reading. It connects when it is first used.
-pub fn pool(url: &str) -> Result<PgPool, Error> {
+pub fn pool(url: &str, connections: u32) -> Result<PgPool, Error> {
     let options = options(url, "reader", &READER_SETTINGS)?;
-    Ok(PgPoolOptions::new().max_connections(READERS_MAX).acquire_timeout(CONNECT_TIMEOUT).connect_lazy_with(options))
+    Ok(PgPoolOptions::new().max_connections(connections).acquire_timeout(CONNECT_TIMEOUT).connect_lazy_with(options))
 }

@@ -1,9 +1,11 @@
 //! Answers to questions about tasks, live or ended, by the views of the database.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use sqlx::postgres::{PgBindIterExt, PgRow};
 use sqlx::{PgPool, Row};
-use tasker_engine::{KeyLookup, StepCounts, TaskId};
+use tasker_engine::{KeyLookup, StepCounts, TaskId, TemplateKey};
 use uuid::Uuid;
 
 use super::error::Error;
@@ -201,12 +203,14 @@ pub async fn list_tasks(pool: &PgPool, filter: &ListFilter) -> Result<Vec<TaskVi
     rows.iter().map(task_view).collect()
 }
 
-/// Which tasks have these keys, in the order of the question.
-pub async fn lookup_keys(pool: &PgPool, keys: &[KeyLookup]) -> Result<Vec<Option<TaskId>>, Error> {
-    let found: Vec<Option<Uuid>> = sqlx::query_scalar(
-        "SELECT found.task_id
+/// Which tasks have these keys, and what templates they run, in the order of the question.
+pub async fn lookup_keys(pool: &PgPool, keys: &[KeyLookup]) -> Result<Vec<Option<(TaskId, TemplateKey)>>, Error> {
+    let rows = sqlx::query(
+        "SELECT found.task_id, asked.namespace, asked.name, template.version
          FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (namespace, name, key, position)
-         LEFT JOIN tasker.idempotency_keys AS found
+         LEFT JOIN (tasker.idempotency_keys AS found
+                    JOIN tasker.tasks AS task ON task.task_id = found.task_id
+                    JOIN tasker.task_templates AS template ON template.template_id = task.template_id)
                 ON found.namespace = asked.namespace AND found.name = asked.name AND found.key = asked.key
          ORDER BY asked.position",
     )
@@ -215,7 +219,29 @@ pub async fn lookup_keys(pool: &PgPool, keys: &[KeyLookup]) -> Result<Vec<Option
     .bind(keys.iter().map(|key| &*key.key).bind_iter())
     .fetch_all(pool)
     .await?;
-    Ok(found.into_iter().map(|id| id.map(TaskId)).collect())
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        let task: Option<Uuid> = row.try_get("task_id")?;
+        let template = |column| Ok::<_, sqlx::Error>(Arc::from(row.try_get::<&str, _>(column)?));
+        found.push(match task {
+            Some(task) => Some((
+                TaskId(task),
+                TemplateKey {
+                    namespace: template("namespace")?,
+                    name: template("name")?,
+                    version: template("version")?,
+                },
+            )),
+            None => None,
+        });
+    }
+    Ok(found)
+}
+
+/// Asks for nothing, to see whether the database answers.
+pub async fn ping(pool: &PgPool) -> Result<(), Error> {
+    sqlx::query("SELECT").execute(pool).await?;
+    Ok(())
 }
 
 fn count(row: &PgRow, column: &str) -> Result<u32, Error> {

@@ -33,6 +33,8 @@ pub struct Recovered {
     pub batches: Vec<BatchSnapshot>,
     /// Registrations without an end.
     pub workers: Vec<WorkerSnapshot>,
+    /// The largest batch id ever used.
+    pub newest_batch: Option<BatchId>,
 }
 
 /// Reads the ground state of a lane. The lane must have been claimed: then nobody else changes it meanwhile.
@@ -47,8 +49,10 @@ pub async fn recover(pool: &PgPool, lane: i16) -> Result<Recovered, Error> {
     let batches = tasks.read_batches(&mut transaction).await?;
     tasks.read_results(&mut transaction, &definitions).await?;
     let workers = workers(&mut transaction, lane).await?;
+    let newest = "SELECT batch_id FROM tasker.batches ORDER BY batch_id DESC LIMIT 1";
+    let newest_batch = sqlx::query_scalar(newest).fetch_optional(&mut *transaction).await?.map(BatchId);
     transaction.commit().await?;
-    Ok(Recovered { templates, tasks: tasks.snapshots, batches, workers })
+    Ok(Recovered { templates, tasks: tasks.snapshots, batches, workers, newest_batch })
 }
 
 /// Reads one task, also one that has ended.

@@ -1,0 +1,218 @@
+//! The one thread that owns the engine. It takes everything that is waiting, lets the engine decide once, and hands one
+//! commit group to the writer; while that commits, the next group gathers. Deliveries leave when their group is durable.
+
+use std::collections::VecDeque;
+
+use crossbeam_channel::{Receiver, never};
+use tasker_engine::{Deliver, Effects, Engine, Event};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::warn;
+
+use super::clock::Clock;
+use super::health::{Health, Postgres};
+use super::inbox;
+use super::reads::Reads;
+use super::recovery::Recovery;
+use super::writer::{Group, Verdict};
+use crate::gateway::{Incoming, Outbox, Outgoing};
+
+/// Events handled before their group is handed over. Beyond some 3,000 events a larger group only adds latency.
+const GROUP_EVENTS_MAX: usize = 3_000;
+
+/// Saves that may gather while a group commits. At the limit peers are not heard until the commit is through: their
+/// messages wait in the sockets, and no memory is taken.
+const GATHERED_SAVES_MAX: usize = 20_000;
+
+/// What the rest of the server tells the loop.
+pub(crate) enum Input {
+    /// The writer is done with the group in flight.
+    Written(Verdict),
+    /// The store has answered the engine.
+    Answer(Event),
+    /// The writer has no connection, or has one again.
+    Postgres(Postgres),
+    /// Finish the group in flight and end.
+    Stop,
+}
+
+/// What the loop works with.
+pub(crate) struct Parts {
+    pub engine: Engine,
+    pub clock: Clock,
+    pub peers: Receiver<Incoming>,
+    pub inputs: Receiver<Input>,
+    pub writer: UnboundedSender<Group>,
+    pub outbox: Outbox,
+    pub reads: Reads,
+    pub health: Health,
+    pub recovery: Recovery,
+    /// Told of the inbox rows that a commit has removed.
+    pub inbox: UnboundedSender<Vec<i64>>,
+}
+
+/// How the loop ended.
+pub(crate) enum End {
+    /// As asked.
+    Stopped,
+    /// It cannot go on.
+    Failed(super::Error),
+}
+
+/// A group that gathers, or is with the writer.
+#[derive(Default)]
+pub(super) struct Gathered {
+    /// What it was made of, to be handled again when the database refuses it.
+    pub events: Vec<Event>,
+    pub effects: Effects,
+    /// What the server itself has to say.
+    pub messages: Vec<Outgoing>,
+    /// Inbox rows that it removes.
+    pub inbox_rows: Vec<i64>,
+}
+
+/// Runs until told to stop. What recovery decided goes out with the first group.
+pub(crate) fn run(parts: Parts, recovered: Effects) -> End {
+    let gathering = Gathered { effects: recovered, ..Gathered::default() };
+    let mut state = Loop { parts, gathering, in_flight: None, held: VecDeque::new(), stopping: false };
+    state.hand_over();
+    loop {
+        if let Some(end) = state.turn() {
+            return end;
+        }
+    }
+}
+
+pub(super) struct Loop {
+    pub(super) parts: Parts,
+    pub(super) gathering: Gathered,
+    pub(super) in_flight: Option<Gathered>,
+    /// Inputs that came while a verdict was awaited.
+    pub(super) held: VecDeque<Input>,
+    stopping: bool,
+}
+
+impl Loop {
+    /// One round: wait, take what is there, decide, hand over.
+    fn turn(&mut self) -> Option<End> {
+        let mut events = VecDeque::new();
+        let mut verdict = None;
+        self.wait(&mut events, &mut verdict);
+        match verdict {
+            Some(Verdict::Committed) => self.release_in_flight(),
+            Some(Verdict::Refused(error)) => {
+                if let Err(error) = self.start_over(&error) {
+                    return Some(End::Failed(error));
+                }
+            }
+            Some(Verdict::Failed(error)) => return Some(End::Failed(error)),
+            None => {}
+        }
+        self.decide(events);
+        self.hand_over();
+        (self.stopping && self.in_flight.is_none()).then_some(End::Stopped)
+    }
+
+    /// Waits for the first input or deadline, then takes all that is waiting.
+    fn wait(&mut self, events: &mut VecDeque<Event>, verdict: &mut Option<Verdict>) {
+        for input in std::mem::take(&mut self.held) {
+            self.take_input(input, events, verdict);
+        }
+        if verdict.is_some() || !events.is_empty() {
+            return;
+        }
+        let full = self.gathering.effects.saves.len() >= GATHERED_SAVES_MAX || self.stopping;
+        let closed = never();
+        let peers = if full { &closed } else { &self.parts.peers }.clone();
+        let inputs = self.parts.inputs.clone();
+        let until = self.parts.engine.next_deadline().map(|at| self.parts.clock.instant(at));
+        let timer = until.map_or_else(never, crossbeam_channel::at);
+        crossbeam_channel::select! {
+            recv(inputs) -> input => if let Ok(input) = input { self.take_input(input, events, verdict) },
+            recv(peers) -> incoming => if let Ok(incoming) = incoming { self.take_incoming(incoming, events) },
+            recv(timer) -> _ => {}
+        }
+        while verdict.is_none() {
+            let Ok(input) = inputs.try_recv() else { break };
+            self.take_input(input, events, verdict);
+        }
+        while events.len() < GROUP_EVENTS_MAX {
+            let Ok(incoming) = peers.try_recv() else { break };
+            self.take_incoming(incoming, events);
+        }
+    }
+
+    fn take_input(&mut self, input: Input, events: &mut VecDeque<Event>, verdict: &mut Option<Verdict>) {
+        match input {
+            Input::Written(outcome) => *verdict = Some(outcome),
+            Input::Answer(event) => events.push_back(event),
+            Input::Postgres(state) => self.parts.health.set_postgres(state),
+            Input::Stop => self.stopping = true,
+        }
+    }
+
+    fn take_incoming(&mut self, incoming: Incoming, events: &mut VecDeque<Event>) {
+        match incoming {
+            Incoming::Event(event) => match self.parts.health.refuse_while_down(&event) {
+                Some(refusal) => self.gathering.messages.push(refusal),
+                None => events.push_back(event),
+            },
+            Incoming::Health { origin, level } => {
+                let report = self.parts.health.report(&self.parts.engine.health(), origin, level);
+                self.parts.reads.health(origin, level, report);
+            }
+            Incoming::ListTasks { origin, query } => self.parts.reads.list_tasks(origin, query),
+        }
+    }
+
+    /// Lets the engine decide on everything that came in, once.
+    pub(super) fn decide(&mut self, events: impl IntoIterator<Item = Event>) {
+        let now = self.parts.clock.now();
+        let engine = &mut self.parts.engine;
+        let gathering = &mut self.gathering;
+        for event in events {
+            gathering.events.push(event.clone());
+            engine.handle(now, event, &mut gathering.effects);
+        }
+        engine.pass_deadlines(now, &mut gathering.effects);
+        engine.plan(now, &mut gathering.effects);
+    }
+
+    /// Gives what has gathered to the writer, unless a group is with it already.
+    pub(super) fn hand_over(&mut self) {
+        if self.in_flight.is_some() {
+            return;
+        }
+        let mut gathered = std::mem::take(&mut self.gathering);
+        let saves = std::mem::take(&mut gathered.effects.saves);
+        gathered.inbox_rows = inbox::removed_rows(&saves);
+        self.in_flight = Some(gathered);
+        if saves.is_empty() {
+            self.release_in_flight();
+            return;
+        }
+        let group = Group { saves, oldest_open_batch: self.parts.engine.oldest_open_batch().map(|batch| batch.0) };
+        // A writer that has ended has said why: its verdict is waiting.
+        let _ = self.parts.writer.send(group);
+    }
+
+    /// The group is durable: what it allows may leave.
+    pub(super) fn release_in_flight(&mut self) {
+        let Some(group) = self.in_flight.take() else { return };
+        if !group.inbox_rows.is_empty() {
+            // The inbox's reader ends with the runtime, after the loop.
+            let _ = self.parts.inbox.send(group.inbox_rows);
+        }
+        let mut outgoing = group.messages;
+        for delivery in group.effects.deliveries {
+            match delivery {
+                Deliver::Reply { to, reply } => outgoing.push(Outgoing::Reply { to, reply }),
+                Deliver::Worker { peer, message } => outgoing.push(Outgoing::Worker { peer, message }),
+                Deliver::Publish(notice) => outgoing.push(Outgoing::Publish(notice)),
+                Deliver::Read(read) => self.parts.reads.ask(read),
+            }
+        }
+        if let Err(error) = self.parts.outbox.send(outgoing) {
+            warn!(%error, "messages of a committed group were not sent");
+        }
+    }
+}

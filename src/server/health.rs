@@ -1,0 +1,88 @@
+//! Whether the broker is well, and what it refuses while it is not.
+
+use std::time::{Duration, Instant};
+
+use tasker_engine::{Event, HealthCounts, Origin, Refusal, RefusalKind, Reply};
+use uuid::Uuid;
+
+use crate::gateway::Outgoing;
+use crate::protocol::{HealthLevel, HealthReport};
+
+/// How long Postgres may be away before new submissions are refused instead of waiting for it. Half of the time-out that
+/// clients use unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether the writer has its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Postgres {
+    Up,
+    Down,
+}
+
+/// What the loop knows about the broker's health.
+#[derive(Debug)]
+pub(crate) struct Health {
+    broker_id: Uuid,
+    epoch: i64,
+    started: Instant,
+    down_since: Option<Instant>,
+}
+
+impl Health {
+    pub fn new(broker_id: Uuid, epoch: i64) -> Health {
+        Health { broker_id, epoch, started: Instant::now(), down_since: None }
+    }
+
+    pub fn set_postgres(&mut self, state: Postgres) {
+        self.down_since = match state {
+            Postgres::Up => None,
+            Postgres::Down => Some(self.down_since.unwrap_or_else(Instant::now)),
+        };
+    }
+
+    /// The refusal of a new submission, when Postgres has been away for too long. Everything else waits: workers' results
+    /// are held until they are durable, and questions are answered when they can be.
+    pub fn refuse_while_down(&self, event: &Event) -> Option<Outgoing> {
+        let Event::TasksSubmitted { origin, .. } = event else { return None };
+        if self.down_since?.elapsed() < PATIENCE {
+            return None;
+        }
+        let message = "Postgres is away, so that no task can be made durable; try again later";
+        let reply = Reply::Refused(Refusal::new(RefusalKind::Unavailable, message));
+        Some(Outgoing::Reply { to: *origin, reply })
+    }
+
+    pub fn report(&self, counts: &HealthCounts, origin: Origin, level: HealthLevel) -> HealthReport {
+        let mut problems = Vec::new();
+        if self.down_since.is_some() {
+            problems.push("Postgres is away: nothing can be made durable".to_owned());
+        }
+        for template in &counts.templates_without_worker {
+            problems.push(format!("no worker serves {template}, which has steps waiting"));
+        }
+        let mut report = HealthReport {
+            correlation_id: origin.correlation,
+            status: if problems.is_empty() { "ok" } else { "degraded" }.to_owned(),
+            problems,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            broker_id: self.broker_id,
+            epoch: self.epoch,
+            uptime_seconds: self.started.elapsed().as_secs(),
+            postgres: if self.down_since.is_some() { "down" } else { "up" }.to_owned(),
+            ..HealthReport::default()
+        };
+        if level != HealthLevel::Basic {
+            report.tasks = Some(counts.tasks);
+            report.steps_ready = Some(counts.steps_ready);
+            report.steps_in_progress = Some(counts.steps_in_progress);
+            report.workers = Some(counts.workers);
+            report.slots = Some(counts.slots);
+            report.templates = Some(counts.templates);
+        }
+        if level == HealthLevel::Full {
+            let templates = counts.templates_without_worker.iter();
+            report.templates_without_worker = templates.map(ToString::to_string).collect();
+        }
+        report
+    }
+}

@@ -1,0 +1,56 @@
+//! Requests that applications insert in their own transactions: looked for once a second, handed to the engine, and
+//! removed by the commit that creates their tasks.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use sqlx::PgPool;
+use tasker_engine::{Event, Save};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tracing::warn;
+
+use super::event_loop::Input;
+use crate::store;
+
+/// Time between looks at an inbox that was empty. An idle broker asks Postgres nothing more often than this.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Rows taken at a time: a commit of some 10 ms.
+const ROWS_MAX: u32 = 1_000;
+
+/// Looks until the loop is gone, which tells of the rows that its commits have removed.
+pub(super) async fn run(pool: PgPool, inputs: Sender<Input>, mut removed: UnboundedReceiver<Vec<i64>>) {
+    let mut handed: HashSet<i64> = HashSet::new();
+    loop {
+        while let Ok(rows) = removed.try_recv() {
+            for row in rows {
+                handed.remove(&row);
+            }
+        }
+        let in_flight: Vec<i64> = handed.iter().copied().collect();
+        match store::take_inbox(&pool, ROWS_MAX, &in_flight).await {
+            Ok(rows) if rows.is_empty() => tokio::time::sleep(PAUSE).await,
+            Ok(rows) => {
+                handed.extend(rows.iter().map(|(row, _)| *row));
+                if inputs.send(Input::Answer(Event::InboxTaken { rows })).is_err() {
+                    return;
+                }
+                // The next look waits for a commit, so that a full inbox is taken at the pace of the writer.
+                let Some(rows) = removed.recv().await else { return };
+                for row in rows {
+                    handed.remove(&row);
+                }
+            }
+            Err(error) => {
+                warn!(%error, "failed to look into the inbox");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The inbox rows that a commit removes.
+pub(super) fn removed_rows(saves: &[Save]) -> Vec<i64> {
+    saves.iter().filter_map(|save| if let Save::InboxTaken { row, .. } = save { Some(*row) } else { None }).collect()
+}

@@ -1,0 +1,189 @@
+//! The broker as a whole: claims its lane, rebuilds the engine from Postgres, binds the sockets, runs the event loop, and
+//! stops in order. Usable from a Rust test as well as from the `tasker` command.
+
+mod clock;
+mod event_loop;
+mod health;
+mod inbox;
+mod reads;
+mod recovery;
+mod replay;
+mod replies;
+mod templates;
+mod writer;
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use tasker_engine::Effects;
+use tokio::runtime::Runtime;
+use tracing::{error, info};
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::gateway::{self, Endpoints, Gateway, Outgoing};
+use crate::protocol::ControlKind;
+use crate::store;
+use clock::Clock;
+use event_loop::{End, Input, Parts};
+
+/// What a broker needs to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// All settings; the database's address is taken from `database_url`.
+    pub config: Config,
+    /// Where Postgres is. Its migrations must be up to date.
+    pub database_url: String,
+}
+
+/// Why a broker did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The sockets.
+    #[error(transparent)]
+    Gateway(#[from] gateway::Error),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A stored template cannot be read any more.
+    #[error("failed to read template {template} as stored: {problem}")]
+    Template {
+        /// `namespace/name@version`.
+        template: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The operating system refused a thread.
+    #[error("failed to start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Our own fault.
+    #[error("the event loop ended by a panic; its message is in the log")]
+    Panicked,
+}
+
+/// A running broker. Dropping it stops it.
+#[derive(Debug)]
+pub struct Broker {
+    endpoints: Endpoints,
+    inputs: Sender<Input>,
+    ended: Receiver<Option<Error>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Broker {
+    /// Starts a broker and returns when it can be reached. Waits as a standby while another broker holds the lane.
+    pub fn start(options: Options) -> Result<Broker, Error> {
+        let broker_id = Uuid::now_v7();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("store")
+            .enable_all()
+            .build()
+            .map_err(Error::Thread)?;
+        let config = options.config;
+        let clock = Clock::start();
+        let lease = Duration::from_secs(config.database.lease_seconds);
+        let claimed = runtime.block_on(recovery::claim(&options.database_url, broker_id, lease))?;
+        let pool = store::pool(&options.database_url, config.database.read_connections)?;
+        let mut effects = Effects::default();
+        let engine = runtime.block_on(recovery::recover(&pool, &config, clock.now(), &mut effects))?;
+
+        let (to_loop, peers) = crossbeam_channel::bounded(config.limits.inbox_events_max as usize);
+        let gateway = Gateway::start(gateway_options(&config, broker_id, claimed.epoch()), to_loop)?;
+        let (inputs, for_loop) = crossbeam_channel::unbounded();
+        let (groups, for_writer) = tokio::sync::mpsc::unbounded_channel();
+        let renew_every = lease / 3;
+        let health = health::Health::new(broker_id, claimed.epoch());
+        let writing = runtime.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every));
+        let (inbox, removed) = tokio::sync::mpsc::unbounded_channel();
+        runtime.spawn(inbox::run(pool.clone(), inputs.clone(), removed));
+        let reads = reads::Reads::new(runtime.handle().clone(), pool.clone(), gateway.outbox(), inputs.clone());
+        let recovery = recovery::Recovery { runtime: runtime.handle().clone(), pool, config };
+        let outbox = gateway.outbox();
+        let endpoints = gateway.endpoints().clone();
+        let parts =
+            Parts { engine, clock, peers, inputs: for_loop, writer: groups, outbox, reads, health, recovery, inbox };
+        let (tell_end, ended) = crossbeam_channel::bounded(1);
+        let work = move || {
+            let end = event_loop::run(parts, effects);
+            let _ = gateway.outbox().send(vec![Outgoing::Control { kind: ControlKind::Pause, task: None }]);
+            gateway.stop();
+            let end = finish(runtime, writing, end);
+            if let Some(error) = &end {
+                error!(%error, "the broker has stopped");
+            }
+            // Nobody may be waiting for the end.
+            let _ = tell_end.send(end);
+        };
+        let builder = std::thread::Builder::new().name("engine".to_owned());
+        let thread = builder.spawn(work).map_err(Error::Thread)?;
+        info!(%broker_id, work = ?endpoints.work, events = ?endpoints.events, "the broker is ready");
+        Ok(Broker { endpoints, inputs, ended, thread: Some(thread) })
+    }
+
+    /// Where peers connect to.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Gets a message when the broker has ended: the reason, if it ended by itself.
+    pub fn ended(&self) -> &Receiver<Option<Error>> {
+        &self.ended
+    }
+
+    /// Finishes the commit that is under way, sends what it allows, and stops. Work that is with workers stays theirs: they
+    /// keep their results until a broker is back.
+    pub fn stop(mut self) -> Result<(), Error> {
+        let result = self.join();
+        match self.ended.try_recv() {
+            Ok(Some(error)) => Err(error),
+            Ok(None) | Err(_) => result,
+        }
+    }
+
+    fn join(&mut self) -> Result<(), Error> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        // The loop may have ended by itself.
+        let _ = self.inputs.send(Input::Stop);
+        thread.join().map_err(|_| Error::Panicked)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if self.join().is_err() {
+            error!("the event loop ended by a panic");
+        }
+    }
+}
+
+/// Lets the writer give the lease back, and ends the runtime.
+fn finish(runtime: Runtime, writing: tokio::task::JoinHandle<()>, end: End) -> Option<Error> {
+    if let Err(error) = runtime.block_on(writing) {
+        error!(%error, "the writer has ended by a panic");
+    }
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match end {
+        End::Stopped => None,
+        End::Failed(error) => Some(error),
+    }
+}
+
+fn gateway_options(config: &Config, broker_id: Uuid, epoch: i64) -> gateway::Options {
+    gateway::Options {
+        work: config.endpoints.work.clone(),
+        events: config.endpoints.events.clone(),
+        allow_insecure: config.endpoints.allow_insecure,
+        peers_max: config.limits.peers_max as usize,
+        payload_bytes_max: config.limits.payload_bytes_max,
+        message_bytes_max: config.limits.message_bytes_max,
+        broker_id,
+        epoch,
+        heartbeat_ms: config.engine.heartbeat_ms,
+        worker_timeout_ms: config.engine.worker_timeout_ms,
+        unacknowledged_max: config.limits.unacknowledged_max,
+        environment: Some(config.broker.environment.clone()),
+        parse_template: templates::compile,
+    }
+}

@@ -1,0 +1,228 @@
+//! Questions that Postgres answers, beside the writer: asked when everything that was decided before them is durable.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use sqlx::PgPool;
+use tasker_engine::{
+    Event, KeyLookup, Operation, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery, Submission, TaskId,
+};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::event_loop::Input;
+use super::replies;
+use crate::gateway::{Outbox, Outgoing};
+use crate::protocol::{
+    HealthLevel, HealthReport, ListTasks, Message, TaskList, TaskStatusReport, TaskTried, TaskWaited,
+};
+use crate::store;
+
+/// Questions under way at once; each holds its own small state while it waits for a connection. Beyond, questions are
+/// refused as `overloaded`.
+const UNDER_WAY_MAX: usize = 10_000;
+
+/// Time between tries of a question that must be answered.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Asks the store and answers: the engine by an event, clients directly.
+#[derive(Clone)]
+pub(crate) struct Reads {
+    runtime: Handle,
+    shared: Arc<Shared>,
+    room: Arc<Semaphore>,
+}
+
+struct Shared {
+    pool: PgPool,
+    outbox: Outbox,
+    inputs: Sender<Input>,
+}
+
+impl Reads {
+    pub fn new(runtime: Handle, pool: PgPool, outbox: Outbox, inputs: Sender<Input>) -> Reads {
+        let shared = Arc::new(Shared { pool, outbox, inputs });
+        Reads { runtime, shared, room: Arc::new(Semaphore::new(UNDER_WAY_MAX)) }
+    }
+
+    /// Answers a question of the engine.
+    pub fn ask(&self, read: Read) {
+        let shared = self.shared.clone();
+        match read {
+            // Submissions are never lost on the way: each comes back to the engine with an answer.
+            Read::IdempotencyKeys { submission, keys } => {
+                self.runtime.spawn(async move { shared.look_keys_up(submission, keys).await });
+            }
+            Read::Task { to, operation } => self.spawn(Some(to), async move { shared.load(to, operation).await }),
+            Read::Status { to, query } => self.spawn(Some(to), async move { shared.status(to, query).await }),
+            Read::Waited { to, task } => self.spawn(Some(to), async move { shared.waited(to, task).await }),
+            Read::Tried { to, task } => self.spawn(Some(to), async move { shared.tried(to, task).await }),
+        }
+    }
+
+    /// Answers a client's list.
+    pub fn list_tasks(&self, to: Origin, query: ListTasks) {
+        let shared = self.shared.clone();
+        self.spawn(Some(to), async move { shared.list(to, query).await });
+    }
+
+    /// Completes a health report and sends it.
+    pub fn health(&self, to: Origin, level: HealthLevel, report: HealthReport) {
+        let shared = self.shared.clone();
+        self.spawn(Some(to), async move {
+            let report = if level == HealthLevel::Full { shared.try_postgres(report).await } else { report };
+            shared.message(to, report);
+            Ok(())
+        });
+    }
+
+    /// Runs a question; when it fails, its asker is told so.
+    fn spawn(&self, to: Option<Origin>, question: impl Future<Output = Result<(), store::Error>> + Send + 'static) {
+        let Ok(permit) = self.room.clone().try_acquire_owned() else {
+            let message = format!("{UNDER_WAY_MAX} questions to the database are under way already");
+            self.shared.refuse(to, Refusal::new(RefusalKind::Overloaded, message));
+            return;
+        };
+        let shared = self.shared.clone();
+        self.runtime.spawn(async move {
+            if let Err(error) = question.await {
+                warn!(%error, "a question to the database failed");
+                shared.refuse(to, Refusal::new(RefusalKind::Unavailable, error.to_string()));
+            }
+            drop(permit);
+        });
+    }
+}
+
+impl Shared {
+    /// Tries for as long as Postgres is away; the server refuses new submissions meanwhile.
+    async fn look_keys_up(&self, submission: Box<Submission>, keys: Vec<KeyLookup>) {
+        loop {
+            match store::lookup_keys(&self.pool, &keys).await {
+                Ok(found) => return self.tell_engine(Event::KeysLookedUp { submission, found }),
+                Err(error) => warn!(%error, "failed to look idempotency keys up; trying again"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn load(&self, origin: Origin, operation: Operation) -> Result<(), store::Error> {
+        let task = store::load_task(&self.pool, operation.task).await?.map(Box::new);
+        self.tell_engine(Event::TaskLoaded { origin, operation, task });
+        Ok(())
+    }
+
+    async fn waited(&self, to: Origin, task: TaskId) -> Result<(), store::Error> {
+        if let Some(view) = self.task(to, task).await? {
+            let task = replies::task_summary(&view);
+            let finished = task.finished_at_ms.is_some();
+            self.message(to, TaskWaited { correlation_id: to.correlation, finished, task });
+        }
+        Ok(())
+    }
+
+    /// A task that is not live has nothing to dispatch.
+    async fn tried(&self, to: Origin, task: TaskId) -> Result<(), store::Error> {
+        if let Some(view) = self.task(to, task).await? {
+            let reply = TaskTried {
+                correlation_id: to.correlation,
+                task_id: task.0,
+                ready: false,
+                steps_dispatched: 0,
+                batch_ids: Vec::new(),
+                steps_waiting: view.counts.ready,
+                state: view.state,
+            };
+            self.message(to, reply);
+        }
+        Ok(())
+    }
+
+    async fn status(&self, to: Origin, query: StatusQuery) -> Result<(), store::Error> {
+        let wanted = &query.include_results;
+        let view = store::task_status(&self.pool, query.task, query.include_steps, wanted).await?;
+        let Some(mut view) = view else {
+            self.unknown_task(to, query.task);
+            return Ok(());
+        };
+        let all = query.include_steps || wanted.iter().any(|name| name == "*");
+        let steps = std::mem::take(&mut view.steps);
+        if let Some(name) = wanted.iter().find(|name| *name != "*" && !steps.iter().any(|step| step.name == **name)) {
+            let message = format!("task {} has no step {name}", query.task);
+            self.refuse(Some(to), Refusal::new(RefusalKind::UnknownStep, message).field("include_results"));
+            return Ok(());
+        }
+        let steps = steps.into_iter().filter(|step| all || wanted.contains(&step.name));
+        let steps = steps.map(replies::step_summary).collect();
+        let task = replies::task_summary(&view);
+        self.message(to, TaskStatusReport { correlation_id: to.correlation, task, steps });
+        Ok(())
+    }
+
+    async fn list(&self, to: Origin, query: ListTasks) -> Result<(), store::Error> {
+        let filter = store::ListFilter {
+            state: query.state,
+            namespace: query.namespace,
+            name: query.name,
+            tag: query.tag,
+            before: query.before.map(TaskId),
+            limit: query.limit,
+        };
+        let tasks = store::list_tasks(&self.pool, &filter).await?.iter().map(replies::task_summary).collect();
+        self.message(to, TaskList { correlation_id: to.correlation, tasks });
+        Ok(())
+    }
+
+    /// Asks Postgres for nothing, to see how long that takes.
+    async fn try_postgres(&self, mut report: HealthReport) -> HealthReport {
+        let asked = Instant::now();
+        match store::ping(&self.pool).await {
+            Ok(()) => {
+                report.postgres_round_trip_us = Some(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
+            }
+            Err(error) => {
+                "degraded".clone_into(&mut report.status);
+                "down".clone_into(&mut report.postgres);
+                report.problems.push(format!("Postgres does not answer: {error}"));
+            }
+        }
+        report
+    }
+
+    /// A task's view, or a refusal to whoever asked.
+    async fn task(&self, to: Origin, task: TaskId) -> Result<Option<store::TaskView>, store::Error> {
+        let view = store::task_status(&self.pool, task, false, &[]).await?;
+        if view.is_none() {
+            self.unknown_task(to, task);
+        }
+        Ok(view)
+    }
+
+    fn unknown_task(&self, to: Origin, task: TaskId) {
+        let message = format!("there is no task {task}");
+        self.refuse(Some(to), Refusal::new(RefusalKind::UnknownTask, message).field("task_id"));
+    }
+
+    fn tell_engine(&self, event: Event) {
+        // The loop ends before the runtime does; then no answer is needed any more.
+        let _ = self.inputs.send(Input::Answer(event));
+    }
+
+    fn message(&self, to: Origin, message: impl Into<Message>) {
+        self.send(Outgoing::Message { to: to.peer, message: message.into() });
+    }
+
+    fn refuse(&self, to: Option<Origin>, refusal: Refusal) {
+        if let Some(to) = to {
+            self.send(Outgoing::Reply { to, reply: Reply::Refused(refusal) });
+        }
+    }
+
+    fn send(&self, outgoing: Outgoing) {
+        if let Err(error) = self.outbox.send(vec![outgoing]) {
+            warn!(%error, "an answer was not sent");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What to do when the database refuses a commit group: the engine is rebuilt from the store, and the group's events are
+//! handled again, each in a group of its own, so that the one at fault stands alone and is refused alone.
+
+use std::collections::BTreeSet;
+
+use tasker_engine::{Effects, Event, Failure, Origin, Outcome, Refusal, RefusalKind, Reply, Save, StepReport};
+use tracing::{error, warn};
+
+use super::Error;
+use super::event_loop::{Input, Loop};
+use super::writer::Verdict;
+use crate::gateway::Outgoing;
+use crate::store;
+
+/// Error class of an attempt whose result the database refused.
+const REFUSED_CLASS: &str = "TaskerCore::Errors::ResultRefusedError";
+
+impl Loop {
+    /// Handles everything that is not durable again, one event a group.
+    pub(super) fn start_over(&mut self, refusal: &store::Error) -> Result<(), Error> {
+        warn!(error = %refusal, "the database refused a commit group; its events are handled again one by one");
+        let refused = self.in_flight.take().unwrap_or_default();
+        let gathered = std::mem::take(&mut self.gathering);
+        let events: Vec<Event> = refused.events.into_iter().chain(gathered.events).flat_map(split).collect();
+        self.gathering.messages = refused.messages;
+        self.gathering.messages.extend(gathered.messages);
+        self.rebuild(&events.iter().filter_map(Event::origin).collect())?;
+        for event in events {
+            self.replay(event)?;
+        }
+        Ok(())
+    }
+
+    fn rebuild(&mut self, undecided: &BTreeSet<Origin>) -> Result<(), Error> {
+        let now = self.parts.clock.now();
+        let mut effects = Effects::default();
+        let mut engine = self.parts.recovery.recover(now, &mut effects)?;
+        engine.succeed(now, &self.parts.engine, undecided, &mut effects);
+        self.parts.engine = engine;
+        self.gathering.effects = effects;
+        Ok(())
+    }
+
+    fn replay(&mut self, event: Event) -> Result<(), Error> {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            self.decide([event.clone()]);
+            self.hand_over();
+            if self.in_flight.is_none() {
+                continue;
+            }
+            match self.verdict() {
+                Verdict::Committed => self.release_in_flight(),
+                Verdict::Failed(error) => return Err(error),
+                Verdict::Refused(refusal) => {
+                    self.in_flight = None;
+                    self.rebuild(&event.origin().into_iter().collect())?;
+                    next = self.refuse(event, &refusal);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the writer; other inputs are kept for later.
+    fn verdict(&mut self) -> Verdict {
+        loop {
+            match self.parts.inputs.recv() {
+                Ok(Input::Written(verdict)) => return verdict,
+                Ok(other) => self.held.push_back(other),
+                Err(_) => unreachable!("the loop's own end of the channel is held by its reads"),
+            }
+        }
+    }
+
+    /// The event that the database does not take: a result becomes a failure of its step, an inbox row keeps its refusal,
+    /// and any other command is refused. Returns what to handle in its place.
+    fn refuse(&mut self, event: Event, refusal: &store::Error) -> Option<Event> {
+        error!(error = %refusal, "the database refuses one event");
+        let message = refusal.to_string();
+        match event {
+            Event::ResultsReported { origin, mut results } if results.iter().any(|report| !report.refused) => {
+                results.iter_mut().for_each(|report| fail(report, &message));
+                Some(Event::ResultsReported { origin, results })
+            }
+            Event::WorkerRegistered { origin, mut worker }
+                if worker.unacknowledged.iter().any(|report| !report.refused) =>
+            {
+                worker.unacknowledged.iter_mut().for_each(|report| fail(report, &message));
+                Some(Event::WorkerRegistered { origin, worker })
+            }
+            Event::InboxTaken { rows } => {
+                let refused = rows.into_iter().map(|(row, _)| Save::InboxTaken { row, refusal: Some(message.clone()) });
+                self.gathering.effects.saves.extend(refused);
+                None
+            }
+            event => {
+                let reply = Reply::Refused(Refusal::new(RefusalKind::Refused, message));
+                let answer = event.origin().map(|to| Outgoing::Reply { to, reply });
+                self.gathering.messages.extend(answer);
+                None
+            }
+        }
+    }
+}
+
+/// Takes an event apart, so that one bad row does not stand for others.
+fn split(event: Event) -> Vec<Event> {
+    match event {
+        Event::ResultsReported { origin, results } => {
+            results.into_iter().map(|report| Event::ResultsReported { origin, results: vec![report] }).collect()
+        }
+        Event::InboxTaken { rows } => rows.into_iter().map(|row| Event::InboxTaken { rows: vec![row] }).collect(),
+        event => vec![event],
+    }
+}
+
+/// Puts a failure in the place of an outcome that cannot be stored.
+fn fail(report: &mut StepReport, message: &str) {
+    report.outcome = Outcome::Failed(Failure {
+        class: REFUSED_CLASS.to_owned(),
+        message: format!("the result could not be stored: {message}"),
+        ..Failure::default()
+    });
+    report.metadata = None;
+    report.events.clear();
+    report.refused = true;
+}
