@@ -85,7 +85,11 @@ fn bind(socket: &Socket, endpoint: &str, allow_insecure: bool) -> Result<String,
         .map_err(|_| failed("libzmq failed for a reason that has no name here".to_owned()))?
         .map_err(|error| failed(error.to_string()))?;
     match socket.get_last_endpoint() {
-        Ok(Ok(bound)) => Ok(bound),
+        // With IPv6 on, an IPv4 address comes back in its mapped form.
+        Ok(Ok(bound)) => Ok(match bound.strip_prefix("tcp://[::ffff:").and_then(|rest| rest.split_once("]:")) {
+            Some((address, port)) => format!("tcp://{address}:{port}"),
+            None => bound,
+        }),
         Ok(Err(_)) => Err(failed("the bound address is not UTF-8".to_owned())),
         Err(error) => Err(failed(error.to_string())),
     }

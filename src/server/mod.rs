@@ -85,6 +85,8 @@ impl Broker {
         let clock = Clock::start();
         let lease = Duration::from_secs(config.database.lease_seconds);
         let claimed = runtime.block_on(recovery::claim(&options.database_url, broker_id, lease))?;
+        // The pool's upkeep runs in the runtime that it is made in.
+        let _entered = runtime.enter();
         let pool = store::pool(&options.database_url, config.database.read_connections)?;
         let mut effects = Effects::default();
         let engine = runtime.block_on(recovery::recover(&pool, &config, clock.now(), &mut effects))?;
