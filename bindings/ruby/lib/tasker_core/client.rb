@@ -1,0 +1,223 @@
+# frozen_string_literal: true
+
+require_relative 'connection'
+require_relative 'client/task_handlers'
+require_relative 'client/task_request'
+require_relative 'records'
+require_relative 'subscription'
+
+module TaskerCore
+  # Submits workflows and asks about them. May be shared by threads, and used again in a forked child.
+  #
+  # Every call waits for its reply, at most `timeout` seconds, and raises {Errors::RequestTimeoutError} then. What the
+  # broker refuses is an {Errors::CommandRefusedError} with its `code`, `field`, `position` and `limit`.
+  class Client
+    # Longest single wait that is asked of the broker; longer ones are made of several.
+    WAIT_MAX = 30
+    # A reply to a wait may come this much later than the wait ends.
+    WAIT_MARGIN = 5
+    private_constant :WAIT_MAX, :WAIT_MARGIN
+
+    # @param broker [String, Array<String>] `work` endpoint of the broker
+    # @param events [String, Array<String>] `events` endpoint of the broker
+    # @param timeout [Numeric] seconds to wait for a reply
+    # @param logger [Logger]
+    # @param skip_task_handlers [Boolean] submit without running the templates' task handlers
+    def initialize(broker: nil, events: nil, timeout: nil, logger: nil, skip_task_handlers: false)
+      configuration = TaskerCore.configuration
+      @timeout = timeout || configuration.request_timeout
+      @logger = logger || configuration.logger
+      @events = Array(events || configuration.events)
+      @connection = Connection.new(Array(broker || configuration.broker), logger: @logger)
+      @skip_task_handlers = skip_task_handlers
+      @task_handlers = TaskHandlers.new(self, configuration.handlers, @logger)
+    end
+
+    # Submits one task. The template's task handler, when it has one, sees the request first.
+    #
+    # @param namespace [String]
+    # @param name [String]
+    # @param version [String, nil] exactly this one; the highest registered one when nil
+    # @param context [Hash] what the task is about
+    # @param idempotency_key [String, nil] a second request with the same key gets the first task
+    # @param skip_task_handler [Boolean] do not run the template's task handler
+    # @param timeout [Numeric, nil]
+    # @param options [Hash] further request fields: `priority:`, `initiator:`, `source_system:`, `reason:`, `tags:`,
+    #   `bypass_steps:`, `run_at:` (a Time, or milliseconds since the epoch), `correlation_id:`, `options:`
+    # @return [Types::TaskInitialized]
+    def initialize_task(namespace:, name:, version: nil, context: {}, idempotency_key: nil,
+                        skip_task_handler: @skip_task_handlers, timeout: nil, **options)
+      request = { namespace: namespace, name: name, version: version, context: context,
+                  idempotency_key: idempotency_key, **options }
+      request = @task_handlers.prepare(TaskRequest.normalize(request)) unless skip_task_handler
+      outcome = submit([TaskRequest.encode(request)], timeout).first
+      outcome.ok? ? outcome : raise(outcome.error)
+    end
+
+    # Submits many tasks in one message; each has its own outcome, in order: a `task_id` or an `error`.
+    #
+    # @param requests [Array<Hash>] each with the keywords of {#initialize_task}
+    # @return [Array<Types::TaskInitialized>]
+    def initialize_tasks(requests, skip_task_handler: @skip_task_handlers, timeout: nil)
+      prepared = requests.map { |request| encode_or_refuse(request, skip_task_handler) }
+      accepted = prepared.grep(Hash)
+      outcomes = accepted.empty? ? [] : submit(accepted, timeout)
+      prepared.map { |item| item.is_a?(Hash) ? outcomes.shift : Types::TaskInitialized.from('error' => item) }
+    end
+
+    # Dispatches what is ready of a task now, and says truthfully what this call did.
+    # @return [Types::TaskTried]
+    def try_task_if_ready(task_id, timeout: nil)
+      ask('TryTaskIfReady', Types::TaskTried, { 'task_id' => task_id }, timeout: timeout)
+    end
+
+    # @param task_id [String]
+    # @param steps [Boolean] whether to list the steps
+    # @param results [Array<String>, :all] steps whose results to return
+    # @return [Types::TaskStatus]
+    def task_status(task_id, steps: false, results: [], timeout: nil)
+      names = results == :all ? ['*'] : Array(results).map(&:to_s)
+      fields = { 'task_id' => task_id, 'include_steps' => steps || names.any?, 'include_results' => names }
+      ask('TaskStatus', Types::TaskStatus, fields, timeout: timeout)
+    end
+
+    # Waits until a task has ended, however long the broker allows a single wait to be, and across its restarts.
+    #
+    # @param timeout [Numeric] seconds
+    # @return [Types::TaskWaited] with `finished?` false when the time was up first
+    def wait_for_task(task_id, timeout: 30)
+      deadline = Clock.now + timeout
+      loop do
+        waited = wait_once(task_id, [deadline - Clock.now, 0].max)
+        return waited if waited&.finished?
+        next if Clock.now < deadline
+
+        return waited || ask('WaitForTask', Types::TaskWaited, { 'task_id' => task_id, 'timeout_ms' => 0 })
+      end
+    end
+
+    # Newest first.
+    #
+    # @param before [String, nil] only tasks older than this one: the last of the page before
+    # @return [Array<Types::TaskSummary>]
+    def list_tasks(state: nil, namespace: nil, name: nil, tag: nil, before: nil, limit: 100, timeout: nil)
+      fields = { 'state' => state, 'namespace' => namespace, 'name' => name, 'tag' => tag, 'before' => before,
+                 'limit' => limit }
+      list('ListTasks', 'tasks', Types::TaskSummary, fields, timeout)
+    end
+
+    # Running steps are told to stop, waiting ones never start.
+    # @return [Types::TaskCancelled]
+    def cancel_task(task_id, actor: '', reason: '', timeout: nil)
+      fields = { 'task_id' => task_id, 'actor' => actor, 'reason' => reason }
+      ask('CancelTask', Types::TaskCancelled, fields, timeout: timeout)
+    end
+
+    # Gives failed steps a new set of attempts.
+    #
+    # @param steps [Array<String>] only these; all in `error` when empty
+    # @return [Types::TaskRetried]
+    def retry_task(task_id, steps: [], actor: '', reason: '', timeout: nil)
+      fields = { 'task_id' => task_id, 'steps' => steps.map(&:to_s), 'actor' => actor, 'reason' => reason }
+      ask('RetryTask', Types::TaskRetried, fields, timeout: timeout, repeatable: false)
+    end
+
+    # Settles a step by hand, with a result that its children receive.
+    # @return [Types::StepResolved]
+    def resolve_step(task_id, step, result: nil, actor: '', reason: '', timeout: nil)
+      fields = { 'task_id' => task_id, 'step' => step.to_s, 'result' => JsonText.dump(result, place: 'result'),
+                 'actor' => actor, 'reason' => reason }
+      ask('ResolveStep', Types::StepResolved, fields, timeout: timeout, repeatable: false)
+    end
+
+    # @param yaml [String] the template
+    # @param source [String, nil] file name for error messages
+    # @return [Types::TemplateRegistered]
+    def register_template(yaml, source: nil, timeout: nil)
+      ask('RegisterTemplate', Types::TemplateRegistered, { 'yaml' => yaml, 'source' => source }, timeout: timeout)
+    end
+
+    # @return [Array<Types::TemplateSummary>]
+    def list_templates(namespace: nil, timeout: nil)
+      list('ListTemplates', 'templates', Types::TemplateSummary, { 'namespace' => namespace }, timeout)
+    end
+
+    # @param template [String] `namespace/name`, or `namespace/name@version`
+    # @return [Types::TemplateDefinition]
+    def show_template(template, timeout: nil)
+      ask('ShowTemplate', Types::TemplateDefinition, { 'template' => template }, timeout: timeout)
+    end
+
+    # @return [Array<Types::WorkerSummary>]
+    def list_workers(timeout: nil)
+      list('ListWorkers', 'workers', Types::WorkerSummary, {}, timeout)
+    end
+
+    # @param level [Symbol] `:basic`, `:detailed` or `:full`
+    # @return [Types::HealthReport]
+    def health_check(level: :basic, timeout: nil)
+      ask('HealthCheck', Types::HealthReport, { 'level' => level.to_s }, timeout: timeout)
+    end
+
+    # Calls the block with each event, in a thread of the subscription. Events may be lost: with `on_gap`, everything is
+    # received, filtered here, and missing sequence numbers are told, so that the state can be asked for again.
+    #
+    # @param topics [Array<String>] prefixes: `event.task.`, `event.custom.billing.`; none for all events
+    # @param on_gap [#call, nil] called with the number of events that are missing
+    # @yieldparam event [Types::Event]
+    # @return [Subscription]
+    def subscribe(*topics, on_gap: nil, &block)
+      topics = ['event.'] if topics.empty?
+      Subscription.new(@events, topics, on_gap: on_gap, logger: @logger, &block).start
+    end
+
+    # Ends the connection; commands that wait raise {Errors::ConnectionClosedError}.
+    def close
+      @connection.close
+    end
+
+    private
+
+    def ask(type, record, fields, timeout: nil, repeatable: true)
+      record.from(reply(type, fields, timeout, repeatable).fields)
+    end
+
+    def list(type, key, record, fields, timeout)
+      reply(type, fields, timeout, true)[key].map { |item| record.from(item) }
+    end
+
+    def reply(type, fields, timeout, repeatable)
+      @connection.request(type, fields.compact, timeout: timeout || @timeout, repeatable: repeatable)
+    end
+
+    # A request without an idempotency key could make a second task when it is sent again.
+    def submit(tasks, timeout)
+      repeatable = tasks.all? { |task| task.key?('idempotency_key') }
+      reply('InitializeTask', { 'tasks' => tasks }, timeout, repeatable)['tasks'].map do |outcome|
+        error = outcome['error'] && Errors::CommandRefusedError.from(outcome['error'])
+        Types::TaskInitialized.from({ **outcome, 'error' => error })
+      end
+    end
+
+    def encode_or_refuse(request, skip_task_handler)
+      request = TaskRequest.normalize(request)
+      request = @task_handlers.prepare(request) unless skip_task_handler
+      TaskRequest.encode(request)
+    rescue Errors::ConfigurationError
+      raise
+    rescue Errors::Error => e
+      e
+    end
+
+    def wait_once(task_id, seconds)
+      seconds = [seconds, WAIT_MAX].min
+      fields = { 'task_id' => task_id, 'timeout_ms' => (seconds * 1000).ceil }
+      ask('WaitForTask', Types::TaskWaited, fields, timeout: seconds + WAIT_MARGIN)
+    rescue Errors::RequestTimeoutError, Errors::UnavailableError => e
+      # The broker is away or busy: until the deadline, its state is simply not known yet.
+      @logger.debug("waiting for task #{task_id}: #{e.message}")
+      sleep([e.is_a?(Errors::UnavailableError) ? e.retry_after || 0.2 : 0, seconds].min)
+      nil
+    end
+  end
+end

@@ -1,0 +1,130 @@
+# frozen_string_literal: true
+
+require 'securerandom'
+require_relative 'protocol'
+require_relative 'zmq'
+
+module TaskerCore
+  # One DEALER connected to a broker, used in an {EventLoop}.
+  #
+  # 1. Sends messages at once, or keeps them until there is a connection with room.
+  # 2. Hands each message that arrives to the owner; bytes that are none are logged and dropped.
+  # 3. Tells the owner when the connection comes and goes.
+  #
+  # @api private
+  class Link
+    # Messages read before others get their turn.
+    BURST = 256
+    # Messages kept while there is no connection; whoever sends more is told so.
+    OUTBOX_MAX = 10_000
+    HANDSHAKE_DONE = 0x1000
+    DISCONNECTED = 0x0200
+    HANDSHAKE_FAILED = 0x0800 | 0x2000 | 0x4000
+    private_constant :HANDSHAKE_DONE, :DISCONNECTED, :HANDSHAKE_FAILED
+
+    # Time of the last message from the broker, on the monotonic clock.
+    attr_reader :heard_at
+
+    # @param endpoints [Array<String>]
+    # @param owner [#message, #link_up, #link_down]
+    def initialize(endpoints, owner:, logger:, options: {})
+      @owner = owner
+      @logger = logger
+      @endpoints = endpoints
+      @outbox = []
+      @connections = 0
+      open(options)
+    end
+
+    # @return [Boolean]
+    def up? = @connections.positive?
+
+    # @param expires_at [Float, nil] when the message is of no use any more, on the monotonic clock
+    # @return [Boolean] `false` when there is no connection and too much is waiting already
+    def send(type, fields, expires_at: nil)
+      frames = Protocol.encode(type, fields)
+      return true if @outbox.empty? && @socket.send_frames(frames)
+      return false if @outbox.size >= OUTBOX_MAX
+
+      @outbox << [frames, expires_at]
+      true
+    end
+
+    # Forgets what was not sent yet.
+    def clear = @outbox.clear
+
+    def pump
+      busy = read_monitor
+      flush
+      BURST.times do
+        frames = @socket.receive or return busy
+        deliver(frames)
+      end
+      true
+    end
+
+    def poll_sockets = [[@socket, !@outbox.empty?], [@monitor, false]]
+
+    def close
+      @socket.monitor(nil)
+      @monitor.close
+      @socket.close
+    end
+
+    private
+
+    # With `immediate`, messages wait here and not in a connection that may never come: what has expired is not sent.
+    def open(options)
+      @socket = ZMQ::Socket.new(:dealer, routing_id: SecureRandom.hex(16), immediate: 1, linger: 1000, ipv6: 1,
+                                         sndhwm: 1000, rcvhwm: 1000, reconnect_ivl: 50, reconnect_ivl_max: 1000,
+                                         tcp_keepalive: 1, handshake_ivl: 5000, **options)
+      address = "inproc://tasker-core-monitor-#{SecureRandom.hex(8)}"
+      @socket.monitor(address, HANDSHAKE_DONE | DISCONNECTED | HANDSHAKE_FAILED)
+      @monitor = ZMQ::Socket.new(:pair)
+      @monitor.connect(address)
+      @endpoints.each { |endpoint| @socket.connect(endpoint) }
+    end
+
+    def read_monitor
+      busy = false
+      while (frames = @monitor.receive)
+        busy = true
+        note_connection(frames[0].unpack1('S'), frames[1])
+      end
+      busy
+    end
+
+    def note_connection(event, address)
+      case event
+      when HANDSHAKE_DONE
+        @connections += 1
+        @owner.link_up
+      when DISCONNECTED
+        @connections -= 1 if @connections.positive?
+        @owner.link_down unless up?
+      else
+        @logger.warn("the broker at #{address} did not complete the handshake")
+      end
+    end
+
+    def flush
+      now = nil
+      until @outbox.empty?
+        frames, expires_at = @outbox.first
+        expired = expires_at && expires_at < (now ||= Clock.now)
+        return unless expired || @socket.send_frames(frames)
+
+        @outbox.shift
+      end
+    end
+
+    def deliver(frames)
+      @heard_at = Clock.now
+      raise Protocol::MalformedError, "a message has #{frames.size} frames instead of 2" unless frames.size == 2
+
+      @owner.message(Protocol.decode(*frames))
+    rescue Protocol::MalformedError => e
+      @logger.warn("dropped a message of the broker: #{e.message}")
+    end
+  end
+end

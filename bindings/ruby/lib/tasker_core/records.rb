@@ -1,0 +1,158 @@
+# frozen_string_literal: true
+
+require_relative 'errors'
+require_relative 'indifferent_hash'
+require_relative 'json_text'
+
+module TaskerCore
+  module Types
+    # A frozen answer of the broker: its fields are methods, and `[]`, `dig`, `to_h` see them as an {IndifferentHash}.
+    # A field that a newer broker adds is there under `[]`.
+    class Record
+      class << self
+        # @api private
+        # @param fields [Array<Symbol>] plain fields
+        # @param nested [Hash{Symbol=>Class, Symbol}] fields with a record, a list of records (`[Class]`) or `:json`
+        # @return [Class]
+        def define(*fields, **nested)
+          Class.new(self) do
+            define_singleton_method(:nested) { nested }
+            (fields + nested.keys).each { |field| define_method(field) { @fields[field] } }
+          end
+        end
+
+        # @api private
+        def nested = {}
+
+        # @api private
+        def from(fields)
+          converted = IndifferentHash.new
+          fields.each { |name, value| converted[name] = convert(nested[name.to_sym], value) }
+          new(converted)
+        end
+
+        private
+
+        def convert(kind, value)
+          case kind
+          when nil then IndifferentHash.wrap(value)
+          when :json then value && JsonText.load(value)
+          when Array then value.map { |inner| kind.first.from(inner) }
+          else value && kind.from(value)
+          end
+        end
+      end
+
+      # @api private
+      def initialize(fields)
+        @fields = IndifferentHash.deep_freeze(fields)
+        freeze
+      end
+
+      def [](name) = @fields[name]
+      def dig(name, *rest) = @fields.dig(name, *rest)
+
+      # @return [Hash{String=>Object}] a plain copy, records in it included
+      def to_h
+        @fields.to_hash.transform_values { |value| plain(value) }
+      end
+
+      def ==(other) = other.is_a?(self.class) && to_h == other.to_h
+      alias eql? ==
+      def hash = to_h.hash
+      def inspect = "#<#{self.class.name} #{to_h}>"
+
+      private
+
+      def plain(value)
+        case value
+        when Array then value.map { |inner| plain(inner) }
+        when Record, IndifferentHash then value.to_h
+        else value
+        end
+      end
+    end
+
+    # Steps of a task by state.
+    StepCounts = Record.define(:total, :pending, :ready, :in_progress, :complete, :error, :cancelled,
+                               :resolved_manually, :waiting_for_retry)
+
+    # The state of a task in numbers and words.
+    class TaskSummary < Record.define(:task_id, :namespace, :name, :version, :state, :priority, :execution_status,
+                                      :recommended_action, :completion_percentage, :health, :created_at_ms,
+                                      :finished_at_ms, :run_at_ms, :tags, counts: StepCounts)
+      # @return [Boolean] whether all went well, by itself or with steps resolved by hand
+      def complete? = %w[complete resolved_manually].include?(state)
+      # @return [Boolean] whether the task has ended, in whichever way
+      def finished? = %w[complete error cancelled resolved_manually].include?(state)
+    end
+
+    # The state of one step; `result` only when it was asked for.
+    StepSummary = Record.define(:name, :state, :attempts, :retry_limit, :ready, :parents, :worker, :retry_in_ms,
+                                :dispatched_at_ms, :finished_at_ms, :duration_us, :error_class, :error_message,
+                                :error_code, result: :json)
+
+    # Answer to {Client#task_status}.
+    class TaskStatus < Record.define(task: TaskSummary, steps: [StepSummary])
+      # @param name [String, Symbol]
+      # @return [StepSummary, nil]
+      def step(name) = steps.find { |step| step.name == name.to_s }
+      # @return [Array<StepSummary>]
+      def steps = super || []
+      # @return [Hash{String=>Object}] the results that were asked for, by step
+      def results = steps.to_h { |step| [step.name, step.result] }
+      # @return [String]
+      def state = task.state
+    end
+
+    # Answer to {Client#wait_for_task}.
+    class TaskWaited < Record.define(:finished, task: TaskSummary)
+      # @return [Boolean] `false` when the time was up first
+      def finished? = finished
+      # @return [String]
+      def state = task.state
+    end
+
+    # What became of one task request: a `task_id`, or an `error` in {Client#initialize_tasks}.
+    class TaskInitialized < Record.define(:task_id, :template, :steps, :duplicate, :error)
+      # @return [Boolean] whether there is a task
+      def ok? = error.nil?
+      # @return [Boolean] whether the idempotency key named a task that was there before
+      def duplicate? = duplicate ? true : false
+    end
+
+    # Answer to {Client#try_task_if_ready}.
+    class TaskTried < Record.define(:task_id, :ready, :steps_dispatched, :batch_ids, :steps_waiting, :state)
+      # @return [Boolean] whether this call dispatched anything
+      def ready? = ready
+    end
+
+    # Answer to {Client#cancel_task}.
+    TaskCancelled = Record.define(:task_id, :steps_stopped, :steps_cancelled)
+    # Answer to {Client#retry_task}.
+    TaskRetried = Record.define(:task_id, :steps)
+    # Answer to {Client#resolve_step}.
+    StepResolved = Record.define(:task_id, :step, :task_state)
+    # Answer to {Client#register_template}.
+    TemplateRegistered = Record.define(:template, :created, :steps)
+    # One template in a list.
+    TemplateSummary = Record.define(:namespace, :name, :version, :description, :steps, :workers, :digest)
+    # Answer to {Client#show_template}.
+    TemplateDefinition = Record.define(:yaml, :task_handler_class, template: TemplateSummary, handler_config: :json)
+    # One registered worker.
+    WorkerSummary = Record.define(:name, :registration_id, :incarnation, :state, :concurrency, :in_flight, :batches,
+                                  :seen_ms_ago, :templates, :host, :pid, :language, :library)
+
+    # Answer to {Client#health_check}.
+    class HealthReport < Record.define(:status, :problems, :version, :broker_id, :epoch, :uptime_seconds, :postgres,
+                                       :tasks, :steps_ready, :steps_in_progress, :workers, :slots, :templates,
+                                       :templates_without_worker, :postgres_round_trip_us)
+      # @return [Boolean]
+      def ok? = status == 'ok'
+    end
+
+    # Something that happened, from {Client#subscribe}.
+    Event = Record.define(:sequence, :broker_id, :at_ms, :topic, :task_id, :template, :step, :attempt, :batch_id,
+                          :worker, :state, :reason, payload: :json)
+  end
+end

@@ -1,0 +1,23 @@
+# frozen_string_literal: true
+
+require_relative 'lib/tasker_core/version'
+
+Gem::Specification.new do |spec|
+  spec.name = 'tasker_core'
+  spec.version = TaskerCore::VERSION
+  spec.authors = ['The Tasker Core authors']
+  spec.summary = 'Workers and client of the Tasker Core workflow broker'
+  spec.description = 'Write the steps of a workflow as Ruby classes; run them in worker processes that talk to the ' \
+                     'Tasker Core broker over ZeroMQ; submit and watch workflows from any Ruby program.'
+  spec.license = 'MIT'
+  spec.required_ruby_version = '>= 3.1'
+  spec.files = Dir.chdir(__dir__) { Dir['lib/**/*.rb', 'exe/*', 'README.md', '.yardopts'] }
+  spec.bindir = 'exe'
+  spec.executables = ['tasker-worker']
+  spec.require_paths = ['lib']
+  spec.metadata['rubygems_mfa_required'] = 'true'
+
+  spec.add_runtime_dependency 'ffi', '~> 1.15'
+  spec.add_runtime_dependency 'msgpack', '~> 1.4'
+  spec.add_runtime_dependency 'tomlrb', '>= 1.3', '< 3'
+end
