@@ -118,7 +118,8 @@ module TaskerCore
 
     def run_posted
       items = nil
-      until @posted.empty?
+      # Not until it is empty: whoever posts without end must not keep the sockets waiting.
+      @posted.size.times do
         post = @posted.pop
         post.is_a?(Proc) ? post.call : (items ||= []) << post
       end

@@ -30,6 +30,7 @@ module TaskerCore
     end
 
     def [](key) = super(plain(key))
+
     def []=(key, value)
       super(plain(key), IndifferentHash.wrap(value))
     end
@@ -57,8 +58,8 @@ module TaskerCore
     def compact = IndifferentHash.wrap(to_hash.compact)
     def transform_values(&block) = block ? IndifferentHash.wrap(super(&block)) : super
 
-    def merge(*others, &block)
-      dup.update(*others, &block)
+    def merge(...)
+      dup.update(...)
     end
 
     def update(*others, &block)

@@ -128,6 +128,7 @@ module TaskerCore
       raise Errors::NotJsonError, "#{place} is a #{value.class}, which JSON cannot hold#{hint}"
     end
 
-    private_class_method :ready?, :key_ready?, :plain, :plain_hash, :plain_array, :key_text, :finite, :text, :utf8, :nested, :refuse
+    private_class_method :ready?, :key_ready?, :plain, :plain_hash, :plain_array, :key_text, :finite, :text, :utf8,
+                         :nested, :refuse
   end
 end

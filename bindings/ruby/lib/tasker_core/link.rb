@@ -125,6 +125,9 @@ module TaskerCore
       @owner.message(Protocol.decode(*frames))
     rescue Protocol::MalformedError => e
       @logger.warn("dropped a message of the broker: #{e.message}")
+    rescue NoMethodError, KeyError, IndexError, TypeError, JSON::ParserError => e
+      # A field is missing or of another type: that costs this message, not the connection.
+      @logger.error("dropped a message of the broker: #{e.class}: #{e.message}\n#{e.backtrace.first(3).join("\n")}")
     end
   end
 end

@@ -20,10 +20,14 @@ module TaskerCore
     # @return [Protocol::Message] the reply
     def self.await(event_loop, requests, type, fields, timeout:, repeatable: false, &send)
       id = Protocol.correlation_id
-      pending = Pending.new(id, type, { 'correlation_id' => id, **fields }, Promise.new, Clock.now + timeout, repeatable)
+      pending = Pending.new(id, type, { 'correlation_id' => id, **fields }, Promise.new, Clock.now + timeout,
+                            repeatable)
       event_loop.post { requests.add(pending, &send) }
       given, reply = pending.promise.wait(timeout)
-      raise Errors::RequestTimeoutError.new("no reply to #{type} in #{timeout} s", timeout_duration: timeout) unless given
+      unless given
+        raise Errors::RequestTimeoutError.new("no reply to #{type} in #{timeout} s",
+                                              timeout_duration: timeout)
+      end
       raise reply if reply.is_a?(Exception)
       raise Errors::CommandRefusedError.from(reply.fields) if reply.type == 'Error'
 

@@ -44,7 +44,11 @@ module TaskerCore
 
       def set(name, value)
         number, kind = OPTIONS.fetch(name)
-        bytes = kind == :bytes ? value.b : [value].pack(kind == :int ? 'i' : 'q')
+        bytes = if kind == :bytes
+                  value.b
+                else
+                  [value].pack(kind == :int ? 'i' : 'q')
+                end
         memory = FFI::MemoryPointer.new(:char, [bytes.bytesize, 1].max)
         memory.put_bytes(0, bytes)
         result = Library.zmq_setsockopt(@pointer, number, memory, bytes.bytesize)

@@ -1,0 +1,86 @@
+# frozen_string_literal: true
+
+require_relative '../errors'
+require_relative '../json_text'
+
+module TaskerCore
+  module Execution
+    # The step that a handler runs.
+    class Step
+      # @return [String]
+      attr_reader :name
+      # @return [String] id of the task
+      attr_reader :task_id
+      # @return [String] the handler as the template names it
+      attr_reader :handler_class
+      # @return [Integer] number of this attempt, from 1
+      attr_reader :attempt
+      # @return [Integer] most attempts
+      attr_reader :retry_limit
+      # @return [Float] seconds after which the broker gives this attempt up
+      attr_reader :timeout_seconds
+      # @return [Array<String>] names of the parents
+      attr_reader :parents
+      # @return [Array<String>] events that this step may publish
+      attr_reader :custom_events
+
+      alias attempts attempt
+
+      # @api private
+      # @param fields [Hash] a `BatchStep`
+      # @param task_id [String]
+      def initialize(fields, task_id)
+        @task_id = task_id
+        @name, @handler_class, @attempt, @retry_limit, @timeout_seconds, @inputs =
+          fields.values_at('name', 'handler', 'attempt', 'retry_limit', 'timeout_seconds', 'inputs')
+        @retryable = fields['retryable'] ? true : false
+        @parents = (fields['parents'] || []).freeze
+        @custom_events = (fields['custom_events'] || []).freeze
+        @cancelled = false
+        @events = nil
+      end
+
+      # @return [IndifferentHash] the step's `handler_config`, frozen
+      def handler_config
+        @handler_config ||= JsonText.load(@inputs || '{}')
+      end
+      alias inputs handler_config
+
+      # @return [Boolean] whether another attempt may follow a failure
+      def retryable? = @retryable
+      alias retryable retryable?
+
+      # @return [Boolean] whether this is the last attempt
+      def last_attempt? = !retryable? || attempt >= retry_limit
+
+      # @return [Boolean] whether the task was cancelled or the attempt given up: a long handler looks now and then
+      def cancelled? = @cancelled
+
+      # @return [String] the same for all attempts of this step: a key for calls that must take effect only once
+      def idempotency_key = "#{task_id}:#{name}"
+
+      # Publishes an event once the result of this step is stored.
+      #
+      # @param event [String, Symbol] a name that the template lists in `custom_events`
+      # @param payload [Object] any JSON value
+      # @return [void]
+      def publish_event(event, payload = {})
+        event = event.to_s
+        unless custom_events.include?(event)
+          known = custom_events.empty? ? 'it lists none' : "it lists #{custom_events.join(', ')}"
+          raise Errors::ConfigurationError, "the template does not list #{event} in custom_events (#{known})"
+        end
+
+        (@events ||= []) << { 'name' => event, 'payload' => JsonText.dump(payload, place: "payload of #{event}") }
+        nil
+      end
+
+      # @api private
+      def published_events = @events
+      # @api private
+      def cancel! = @cancelled = true
+
+      def inspect = "#<#{self.class.name} #{name} attempt #{attempt} of #{retry_limit}>"
+    end
+  end
+end

@@ -1,0 +1,275 @@
+# frozen_string_literal: true
+
+require 'etc'
+require 'securerandom'
+require 'socket'
+require_relative 'event_loop'
+require_relative 'worker/control'
+require_relative 'worker/pool'
+require_relative 'worker/session'
+require_relative 'worker/templates'
+
+module TaskerCore
+  # Runs the steps of workflows in this process.
+  #
+  #     worker = TaskerCore::Worker.new(templates: ['app/workflows'], concurrency: 10)
+  #     worker.start
+  #     worker.stop(timeout: 25)
+  #
+  # 1. Registers with each broker, with the templates that it serves and its concurrency.
+  # 2. Runs the steps that it is given in a pool of threads, and reports each outcome as soon as it is known.
+  # 3. Keeps outcomes until the broker has stored them, across reconnects and restarts of the broker.
+  # 4. On {#stop}, finishes what runs, gives back what does not, and leaves.
+  #
+  # `tasker-worker` is this class as a program.
+  class Worker
+    # A handler is interrupted this long after its time is up, unless the broker said so before.
+    GRACE_SECONDS = 1
+    # After the time for stopping is up, the broker has this long to note that the worker leaves.
+    LEAVE_SECONDS = 2
+    private_constant :GRACE_SECONDS, :LEAVE_SECONDS
+
+    # @return [String] the worker's name in the fleet
+    attr_reader :name
+    # @return [Integer]
+    attr_reader :concurrency
+    # @return [Exception, nil] why the worker ended by itself
+    attr_reader :error
+
+    # @param broker [String, Array<String>] `work` endpoint of the broker; of each broker, when there are several
+    # @param events [String, Array<String>, nil] `events` endpoints, for hints such as "drain"; may be left out
+    # @param name [String, nil] a stable name, unique in the fleet; host and process id when nil
+    # @param concurrency [Integer] steps at once
+    # @param templates [Array<String>] template files, folders of them, or `namespace/name[@version]`
+    # @param namespaces [Array<String>] serve every template of these namespaces
+    # @param logger [Logger]
+    # @param handlers [Handlers] where handlers are looked up
+    # @raise [Errors::ConfigurationError]
+    def initialize(broker: nil, events: nil, name: nil, concurrency: 5, templates: [], namespaces: [], logger: nil,
+                   handlers: nil)
+      unless concurrency.is_a?(Integer) && concurrency.positive?
+        raise Errors::ConfigurationError, "concurrency has to be a positive whole number, not #{concurrency.inspect}"
+      end
+
+      configuration = TaskerCore.configuration
+      @brokers = Array(broker || configuration.broker)
+      @events = Array(events)
+      @name = name || "#{Socket.gethostname}-#{Process.pid}"
+      @concurrency = concurrency
+      @templates = Templates.new(Array(templates), Array(namespaces))
+      @logger = logger || configuration.logger
+      @handlers = handlers || configuration.handlers
+      @registered = Promise.new
+      @drained = Promise.new
+      @over = Promise.new
+      @finishing = Promise.new
+    end
+
+    # Connects and begins to work; returns at once.
+    # @return [self]
+    def start
+      raise Errors::ConfigurationError, 'a worker can be started only once' if @event_loop
+
+      warn_of_missing_handlers
+      runner = Runner.new(@handlers, @logger)
+      @event_loop = EventLoop.new('tasker-worker', logger: @logger) { |jobs| ended(jobs) }
+      @event_loop.before_sleep = -> { before_sleep }
+      @event_loop.on_crash = ->(error) { finish(error) }
+      @pool = Pool.new(@concurrency, runner) { |job| @event_loop.push(job) }
+      @sessions = @brokers.map { |url| Session.new(url, @event_loop, self, runner, profile, @logger) }
+      @event_loop.start do
+        @sessions.each(&:open)
+        @event_loop.add(Control.new(@events, @logger) { |hint| hinted(hint) }) if @events.any?
+      end
+      self
+    end
+
+    # @param timeout [Numeric, nil] seconds
+    # @return [Boolean] whether a broker has accepted the registration within the time
+    def wait_until_registered(timeout = nil) = @registered.wait(timeout).first
+
+    # Waits until the worker has ended: by {#stop}, because the broker asked it to leave, or by an {#error}.
+    # @return [Boolean] whether it has ended within the time
+    def wait(timeout = nil) = @over.wait(timeout).first
+
+    # Starts, and waits until the worker has ended.
+    # @raise [Errors::CommandRefusedError] when the broker will not have this worker
+    def run
+      start
+      wait
+      raise error if error
+    end
+
+    # Takes no more steps and leaves the registration; those at hand are finished. The process goes on.
+    def quiet
+      @event_loop.post { leave('quiet') }
+    end
+
+    # Takes no more steps, gives back those that have not started, waits for the others and for the broker's
+    # acknowledgements, and leaves. What is not done by then goes to other workers.
+    #
+    # @param timeout [Numeric] seconds
+    # @return [Boolean] whether everything was done in time
+    def stop(timeout: 25)
+      return true unless @event_loop
+      return error.nil? if @over.given?
+
+      @event_loop.post { drain('stopping') }
+      drained = @drained.wait(timeout).first
+      abandon unless drained
+      finish(nil, kill: !drained)
+      @over.wait
+      drained
+    end
+
+    # @return [Boolean] whether a broker counts on this worker now
+    def registered? = @sessions&.any?(&:registered?) || false
+
+    # @return [Array<String>] the steps that run now, each with its task and attempt
+    def running_steps
+      (@pool&.running || []).map { |job| "#{job.step.name} of #{job.task.task_id}, attempt #{job.step.attempt}" }
+    end
+
+    # The calls that follow come from sessions, in the loop's thread.
+
+    # @api private
+    def batch_received(batch)
+      batch.each { |job| @pool.push(job) }
+    end
+
+    # @api private
+    def cancelled(jobs, reason)
+      jobs.each do |job|
+        job.step.cancel!
+        interrupt(job) if reason == 'timeout'
+      end
+    end
+
+    # @api private
+    def drain_requested(reason)
+      @logger.info("the broker asks this worker to drain: #{reason}")
+      drain(reason)
+    end
+
+    # @api private
+    def registered(session, templates)
+      @logger.info("#{name} is registered with #{session.endpoint} for #{templates.size} templates")
+      @registered.give(true)
+    end
+
+    # @api private
+    def refused(session, error)
+      @logger.error("#{session.endpoint} refuses this worker: #{error.code}: #{error.message} #{error.position}".rstrip)
+      finish_later(error) unless error.retryable? || @registered.given?
+    end
+
+    # @api private
+    def session_left(session) = @logger.info("left the broker at #{session.endpoint}")
+
+    # @api private
+    def idle_ms
+      @last_end && ((Clock.now - @last_end) * 1000).round
+    end
+
+    private
+
+    def profile
+      {
+        'name' => name, 'incarnation' => SecureRandom.uuid, 'templates' => @templates.capabilities,
+        'concurrency' => concurrency, 'host' => Socket.gethostname, 'pid' => Process.pid,
+        'language' => "ruby #{RUBY_VERSION}", 'library' => "tasker_core #{VERSION}"
+      }
+    end
+
+    def warn_of_missing_handlers
+      @templates.handler_classes.each do |handler|
+        @handlers.resolve(handler)
+      rescue Errors::ConfigurationError => e
+        @logger.warn("#{e.message}; its steps will fail")
+      end
+    end
+
+    def ended(jobs)
+      @last_end = Clock.now
+      jobs.group_by { |job| job.batch.session }.each { |session, ended| session.reports.ended(ended) }
+    end
+
+    # Looks after handlers that overrun their time while the broker is silent, and ends a drain that is done.
+    def before_sleep
+      if @draining && @sessions.all?(&:left?) && (@abandoned || @pool.running.empty?) && @drained.give(true)
+        finish_later(nil)
+      end
+      now = Clock.now
+      limits = unfinished_jobs.filter_map do |job|
+        limit = job.deadline + GRACE_SECONDS
+        interrupt(job) if limit <= now && job.state == :running
+        limit if limit > now
+      end
+      limits.min
+    end
+
+    def unfinished_jobs
+      open = @sessions.flat_map { |session| session.reports.batches.reject(&:ended?) }
+      open.flat_map { |batch| batch.jobs.values }.reject { |job| job.ended? || job.interrupted }
+    end
+
+    def interrupt(job)
+      return unless job.state == :running
+
+      job.interrupted = true
+      seconds = job.step.timeout_seconds
+      @pool.interrupt(job, StepInterrupt.new("step #{job.step.name} ran longer than its #{seconds} s",
+                                             timeout_duration: seconds))
+    end
+
+    def leave(reason)
+      @sessions.each { |session| session.leave(drain: true, reason: reason) }
+    end
+
+    def drain(reason)
+      return if @draining
+
+      @draining = true
+      waiting = @pool.take_waiting.group_by { |job| job.batch.session }
+      waiting.each { |session, jobs| session.reports.return_jobs(jobs, 'draining') }
+      leave(reason)
+    end
+
+    def abandon
+      left = running_steps
+      @logger.warn("the time for stopping is up; left to other workers: #{left.join('; ')}") if left.any?
+      @event_loop.post do
+        @abandoned = true
+        @sessions.each { |session| session.leave(drain: false, reason: 'stopping') }
+      end
+      @drained.wait(LEAVE_SECONDS)
+    end
+
+    def hinted(hint)
+      sessions = @sessions.select { |session| session.broker?(hint['broker_id']) }
+      return if sessions.empty?
+
+      case hint['kind']
+      when 'cancel'
+        jobs = sessions.flat_map { |session| session.reports.batches.flat_map { |batch| batch.jobs.values } }
+        cancelled(jobs.select { |job| job.task.task_id == hint['task_id'] }, 'cancelled')
+      when 'drain' then drain_requested('all workers drain')
+      when 'pause' then @logger.info('the broker is stopping; results are kept until it is back')
+      end
+    end
+
+    # The loop's thread cannot wait for its own end.
+    def finish_later(error)
+      Thread.new { finish(error) }
+    end
+
+    def finish(error, kill: false)
+      return unless @finishing.give(true)
+
+      @error = error
+      @event_loop.stop
+      @pool.stop(kill: kill || !error.nil?)
+      @over.give(true)
+    end
+  end
+end

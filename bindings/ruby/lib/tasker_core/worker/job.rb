@@ -1,0 +1,99 @@
+# frozen_string_literal: true
+
+require_relative '../execution/sequence'
+require_relative '../execution/step'
+require_relative '../execution/task'
+
+module TaskerCore
+  class Worker
+    # One attempt of one step, from its arrival until the broker has its outcome.
+    #
+    #     waiting -> running -> complete | error
+    #        '------------------------------------> returned
+    #
+    # Its outcome is kept until the broker acknowledges it, its status until the batch is closed.
+    #
+    # @api private
+    class Job
+      # @return [Batch]
+      attr_reader :batch
+      attr_reader :task, :step, :deadline
+      # `:waiting`, `:running`, `:complete`, `:error` or `:returned`
+      attr_accessor :state
+      # The `StepOutcome` as it travels, until it is acknowledged.
+      attr_accessor :outcome
+      # Whether the broker has acknowledged the outcome, or the return.
+      attr_accessor :acknowledged
+      # The id of the registration that carried the outcome, when one did.
+      attr_accessor :carried_by
+      # Whether its handler was interrupted because it ran for too long.
+      attr_accessor :interrupted
+      # Whether an outcome that the broker refused was replaced once.
+      attr_accessor :replaced
+
+      # @param received_at [Float] on the monotonic clock
+      def initialize(batch, task, fields, received_at)
+        @batch = batch
+        @task = task
+        @step = Execution::Step.new(fields, task.task_id)
+        @deadline = received_at + step.timeout_seconds.to_f
+        @state = :waiting
+        @acknowledged = false
+      end
+
+      def key = Job.key(task.task_id, step.name)
+
+      # A task has a step once, and a batch has a step of a task once.
+      def self.key(task_id, step) = "#{task_id}:#{step}"
+
+      # @return [Hash] a `StepReference`
+      def reference
+        { 'batch_id' => batch.id, 'task_id' => task.task_id, 'step' => step.name, 'attempt' => step.attempt }
+      end
+
+      # @return [Hash] a `CompletedStep`
+      def completed
+        { 'task_id' => task.task_id, 'step' => step.name, 'attempt' => step.attempt, 'status' => state.name }
+      end
+
+      def ended? = !%i[waiting running].include?(state)
+      def outcome? = %i[complete error].include?(state)
+      def expired?(now) = now > deadline
+
+      # @return [Execution::Sequence]
+      def sequence = Execution::Sequence.new(task, step.parents, batch.session.method(:fetch_result))
+    end
+
+    # The steps that came in one message.
+    #
+    # @api private
+    class Batch
+      attr_reader :id, :session, :jobs
+      # When its closing report was sent last, on the monotonic clock.
+      attr_accessor :completed_at
+      # Whether the broker has closed it: whatever its steps still do is of no interest.
+      attr_accessor :closed
+
+      # @param fields [Hash] an `ExecuteBatch`
+      def initialize(fields, session, received_at)
+        @id = fields['batch_id']
+        @session = session
+        tasks = fields['tasks'].map { |task| Execution::Task.new(task) }
+        @jobs = fields['steps'].to_h do |step|
+          job = Job.new(self, tasks.fetch(step['task']), step, received_at)
+          [job.key, job]
+        end
+        @open = @jobs.size
+        @closed = false
+      end
+
+      def each(&block) = jobs.each_value(&block)
+      def job(task_id, step) = jobs[Job.key(task_id, step)]
+
+      # Notes that one more job has ended.
+      # @return [Boolean] whether it was the last
+      def job_ended = (@open -= 1).zero?
+      def ended? = @open.zero?
+    end
+  end
+end

@@ -1,0 +1,238 @@
+# frozen_string_literal: true
+
+require_relative 'job'
+
+module TaskerCore
+  class Worker
+    # What a session owes its broker: outcomes, returns and closing reports. Lives in the loop's thread.
+    #
+    # 1. Sends each outcome as soon as it is known, together with whatever else is waiting.
+    # 2. Sends a batch's closing report when its last step has ended.
+    # 3. Keeps all of it until the broker acknowledges it, and sends it again when that takes too long, after a
+    #    reconnect, or when the broker asks.
+    #
+    # @api private
+    class Reports
+      # Outcomes and bytes of payload in one message, at most; a larger outcome travels alone.
+      RESULTS_MAX = 500
+      BYTES_MAX = 1_048_576
+
+      # A report on its way: its jobs, and when it was sent.
+      Sent = Struct.new(:kind, :jobs, :at, :batch_id)
+      private_constant :Sent
+
+      # @yield [type, fields] sends a message; not called while {#open} is false
+      def initialize(runner, logger, &send)
+        @runner = runner
+        @logger = logger
+        @send = send
+        @batches = {}
+        @sent = {}
+        @unacknowledged = 0
+        @open = false
+      end
+
+      # Outcomes and returns that the broker has not acknowledged.
+      attr_reader :unacknowledged
+
+      # Whether reports may be sent: the broker knows this worker.
+      attr_writer :open
+      # Largest result in bytes.
+      attr_writer :payload_bytes_max
+
+      def empty? = @batches.empty?
+      def known?(batch_id) = @batches.key?(batch_id)
+      def batches = @batches.values
+      def add(batch) = @batches[batch.id] = batch
+      def in_flight = @batches.each_value.sum { |batch| batch.jobs.each_value.count { |job| !job.ended? } }
+
+      # Jobs that have ended, each for the first time.
+      def ended(jobs)
+        jobs = jobs.reject { |job| job.batch.closed }
+        @unacknowledged += jobs.size
+        jobs.each { |job| bound(job) }
+        outcomes, returned = jobs.partition(&:outcome?)
+        send_outcomes(outcomes)
+        send_returns(returned, 'not started in time, or cancelled')
+        jobs.each { |job| send_completion(job.batch) if job.batch.job_ended }
+      end
+
+      # Jobs that will not be run.
+      def return_jobs(jobs, reason)
+        jobs = jobs.reject { |job| job.batch.closed || job.ended? }
+        return if jobs.empty?
+
+        jobs.each { |job| job.state = :returned }
+        @unacknowledged += jobs.size
+        send_returns(jobs, reason)
+        jobs.each { |job| send_completion(job.batch) if job.batch.job_ended }
+      end
+
+      # @param fields [Hash] a `ResultsAccepted`
+      def accepted(fields)
+        sent = @sent.delete(fields['correlation_id'])
+        sent.jobs.each { |job| acknowledge(job) } if sent&.kind == :returns
+        (fields['results'] || []).each { |entry| acknowledge_entry(entry) }
+        close(fields['closed_batches'] || [])
+      end
+
+      # Forgets batches that the broker has closed.
+      # @return [Array<Job>] jobs of theirs that have not ended
+      def close(batch_ids)
+        batch_ids.flat_map do |id|
+          batch = @batches.delete(id) or next []
+          batch.closed = true
+          batch.each { |job| acknowledge(job) if job.ended? }
+          batch.jobs.each_value.reject(&:ended?)
+        end
+      end
+
+      # @param fields [Hash] a `ResultsMissing`
+      def missing(fields)
+        @sent.delete(fields['correlation_id'])
+        wanted = fields['steps'].map { |step| [step, @batches[step['batch_id']]&.job(step['task_id'], step['step'])] }
+        send_outcomes(wanted.filter_map { |_, job| job if job&.outcome })
+        send_returns(wanted.filter_map { |_, job| job if job&.state == :returned }, 'returned before')
+        lost = wanted.reject { |_, job| job && (job.outcome || job.state == :returned || !job.ended?) }.map(&:first)
+        return if lost.empty?
+
+        @logger.error("the broker misses results that are not kept here any more: #{lost}")
+        transmit(:lost, 'ReturnSteps', { 'steps' => lost, 'reason' => 'result not kept' }, [])
+      end
+
+      # @param error [Hash] an `Error` that answers a report
+      # @return [Boolean] whether it did
+      def refused(error)
+        sent = @sent.delete(error['correlation_id']) or return false
+        @logger.error("the broker refused a report: #{error['code']}: #{error['message']}")
+        if error['retryable']
+          # Sent again when it is overdue.
+          @sent[error['correlation_id']] = sent.tap { sent.at = Clock.now }
+        elsif sent.kind == :outcomes
+          replace(sent.jobs, error)
+        else
+          sent.jobs.each { |job| acknowledge(job) }
+          close([sent.batch_id]) if sent.batch_id
+        end
+        true
+      end
+
+      # For `RegisterWorker`: outcomes up to the size of a message; the others follow once registered.
+      # @param registration [String] its correlation id
+      def carry(registration)
+        jobs = slices(pending.select(&:outcome)).first || []
+        jobs.each { |job| job.carried_by = registration }
+        jobs.map(&:outcome)
+      end
+
+      # Everything that is owed, except the outcomes that this registration carried.
+      def send_all(registration = nil)
+        @sent.clear
+        jobs = pending
+        carried, others = jobs.select(&:outcome).partition { |job| registration && job.carried_by == registration }
+        @sent[registration] = Sent.new(:outcomes, carried, Clock.now) if carried.any?
+        send_outcomes(others)
+        send_returns(jobs.select { |job| job.state == :returned }, 'returned before')
+        @batches.each_value { |batch| send_completion(batch) if batch.ended? }
+      end
+
+      # Whether a report has waited for its acknowledgement since before this time.
+      def overdue?(time)
+        @sent.each_value.any? { |sent| sent.at < time } ||
+          @batches.each_value.any? { |batch| batch.completed_at && batch.completed_at < time }
+      end
+
+      private
+
+      def pending
+        @batches.each_value.flat_map { |batch| batch.jobs.each_value.select { |job| job.ended? && !job.acknowledged } }
+      end
+
+      def acknowledge_entry(entry)
+        job = @batches[entry['batch_id']]&.job(entry['task_id'], entry['step']) or return
+        return if entry['attempt'] != job.step.attempt || !job.ended?
+
+        unless %w[accepted duplicate].include?(entry['disposition'])
+          @logger.warn("result of #{entry['step']} of task #{entry['task_id']}, attempt #{entry['attempt']}: " \
+                       "#{entry['disposition']}")
+        end
+        acknowledge(job)
+      end
+
+      def acknowledge(job)
+        return if job.acknowledged
+
+        job.acknowledged = true
+        job.outcome = nil
+        @unacknowledged -= 1
+      end
+
+      def send_outcomes(jobs)
+        slices(jobs).each do |slice|
+          transmit(:outcomes, 'ReportPartialResult', { 'results' => slice.map(&:outcome) }, slice)
+        end
+      end
+
+      def send_returns(jobs, reason)
+        return if jobs.empty?
+
+        transmit(:returns, 'ReturnSteps', { 'steps' => jobs.map(&:reference), 'reason' => reason }, jobs)
+      end
+
+      def send_completion(batch)
+        batch.completed_at = Clock.now
+        fields = { 'batch_id' => batch.id, 'steps' => batch.jobs.each_value.map(&:completed) }
+        transmit(:completion, 'ReportBatchCompletion', fields, [], batch.id)
+      end
+
+      def transmit(kind, type, fields, jobs, batch_id = nil)
+        return unless @open
+
+        id = Protocol.correlation_id
+        @sent[id] = Sent.new(kind, jobs, Clock.now, batch_id)
+        @send.call(type, { 'correlation_id' => id, **fields })
+      end
+
+      def slices(jobs)
+        bytes = 0
+        jobs.slice_when do |job, following|
+          bytes += weight(job)
+          (bytes + weight(following) > BYTES_MAX).tap { |full| bytes = 0 if full }
+        end.flat_map { |slice| slice.each_slice(RESULTS_MAX).to_a }
+      end
+
+      def weight(job)
+        outcome = job.outcome
+        (outcome['result']&.bytesize || 0) + (outcome['metadata']&.bytesize || 0) +
+          (outcome.dig('error', 'context')&.bytesize || 0) + (outcome['events']&.sum { |e| e['payload'].bytesize } || 0)
+      end
+
+      # A payload that the broker will not take fails the step here, with the figures.
+      def bound(job)
+        return unless job.outcome && @payload_bytes_max
+
+        bytes = weight(job)
+        return if bytes <= @payload_bytes_max
+
+        @runner.fail(job, Errors::PermanentError.new("the result has #{bytes} bytes; #{@payload_bytes_max} are allowed",
+                                                     error_code: 'RESULT_TOO_LARGE'))
+      end
+
+      # An outcome that can never be stored becomes a failure that says so; if that is refused too, it is given up.
+      def replace(jobs, error)
+        jobs.each do |job|
+          next if job.acknowledged
+
+          if job.replaced
+            @logger.error("gave up the outcome of #{job.reference}: the broker will not take it")
+            next acknowledge(job)
+          end
+          job.replaced = true
+          @runner.fail(job, Errors::PermanentError.new("the broker refused the result: #{error['message']}",
+                                                       error_code: error['code'].to_s.upcase))
+          send_outcomes([job])
+        end
+      end
+    end
+  end
+end

@@ -1,0 +1,102 @@
+# frozen_string_literal: true
+
+require_relative '../errors'
+require_relative '../json_text'
+require_relative '../promise'
+require_relative '../types'
+require_relative 'failure'
+
+module TaskerCore
+  class Worker
+    # Interrupts a handler that has run for too long. A class of its own, so that the pool can mask exactly this.
+    #
+    # @api private
+    class StepInterrupt < Errors::TimeoutError; end
+
+    # Runs one job and makes its outcome. Whatever a handler does, there is an outcome.
+    #
+    # @api private
+    class Runner
+      def initialize(handlers, logger)
+        @handlers = handlers
+        @logger = logger
+      end
+
+      # Called with {StepInterrupt} masked: it can only ever hit the handler's own code.
+      # @param job [Job]
+      def run(job)
+        started_at = Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)
+        started = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond)
+        ending = ending_of(job)
+        job.outcome = { **job.reference, 'started_at_us' => started_at,
+                                         'duration_us' => Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond) - started,
+                                         **ending }
+        job.state = ending['status'].to_sym
+      end
+
+      # The outcome of a job that cannot be run, or whose result the broker will not take.
+      # @param error [Exception]
+      def fail(job, error)
+        started = job.outcome || { **job.reference, 'started_at_us' => 0, 'duration_us' => 0 }
+        job.outcome = { **started.slice('batch_id', 'task_id', 'step', 'attempt', 'started_at_us', 'duration_us'),
+                        **failed(error) }
+        job.state = :error
+      end
+
+      private
+
+      def ending_of(job)
+        returned = Thread.handle_interrupt(StepInterrupt => :immediate) { call(job) }
+        case returned
+        when Types::StepHandlerCallResult::Success then complete(job, returned.result, returned.metadata)
+        when Types::StepHandlerCallResult::Error then refused(returned)
+        else complete(job, returned, nil)
+        end
+      rescue Exception => e # rubocop:disable Lint/RescueException -- a handler may raise anything
+        log(job, e)
+        failed(e)
+      end
+
+      def call(job)
+        step = job.step
+        handler = @handlers.build(step.handler_class, config: step.handler_config, logger: @logger)
+        handler.tasker_core_attach(step) if handler.respond_to?(:tasker_core_attach)
+        return handler.process(job.task, job.sequence, step) if handler.respond_to?(:process)
+        return invoke(handler, job) if handler.respond_to?(:call)
+
+        raise Errors::ConfigurationError, "handler #{step.handler_class} has neither process nor call"
+      end
+
+      # A lambda may leave out the last parameters, as a block may.
+      def invoke(handler, job)
+        arguments = [job.task, job.sequence, job.step]
+        arguments = arguments.first(handler.arity) if handler.is_a?(Proc) && handler.lambda? && handler.arity >= 0
+        handler.call(*arguments)
+      end
+
+      def complete(job, result, metadata)
+        {
+          'status' => 'complete', 'result' => JsonText.dump(result, place: 'result'),
+          'metadata' => metadata && !metadata.empty? ? JsonText.dump(metadata, place: 'metadata') : nil,
+          'events' => job.step.published_events
+        }.compact
+      end
+
+      def refused(returned)
+        metadata = returned.metadata.empty? ? nil : JsonText.dump(returned.metadata, place: 'metadata')
+        { 'status' => 'error', 'error' => Failure.from_result(returned), 'metadata' => metadata }.compact
+      end
+
+      def failed(error)
+        { 'status' => 'error', 'error' => Failure.from_exception(error) }
+      end
+
+      def log(job, error)
+        @logger.warn do
+          "step #{job.step.name} of task #{job.task.task_id} failed in attempt #{job.step.attempt}: " \
+            "#{error.class}: #{error.message}\n#{error.backtrace&.first(3)&.join("\n")}"
+        end
+      end
+    end
+  end
+end

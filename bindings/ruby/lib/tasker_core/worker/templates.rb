@@ -1,0 +1,76 @@
+# frozen_string_literal: true
+
+require 'date'
+require 'yaml'
+require_relative '../errors'
+
+module TaskerCore
+  class Worker
+    # What a worker can run: template files, which the broker registers, and templates or namespaces that it has already.
+    #
+    # @api private
+    class Templates
+      KEY = %r{\A[^/@\s]+/([^/@\s*]+(@[^/@\s]+)?|\*)\z}
+      IDENTITY = %w[namespace_name name version].freeze
+      private_constant :KEY, :IDENTITY
+
+      # @return [Array<Hash>] each a `Capability`
+      attr_reader :capabilities
+      # @return [Array<String>] classes that the template files name as step handlers
+      attr_reader :handler_classes
+
+      # @param templates [Array<String>] files, folders with `.yaml` and `.yml` files, or `namespace/name[@version]`
+      # @param namespaces [Array<String>] every template of these
+      def initialize(templates, namespaces)
+        @handler_classes = []
+        @capabilities = templates.flat_map { |entry| capabilities_of(entry.to_s) }
+        @capabilities += namespaces.map { |namespace| { 'template' => "#{namespace}/*" } }
+        return if @capabilities.any?
+
+        raise Errors::ConfigurationError, 'the worker serves nothing: give it templates or namespaces'
+      end
+
+      private
+
+      def capabilities_of(entry)
+        return folder(entry) if File.directory?(entry)
+        return [from_file(entry)] if File.file?(entry)
+        return [{ 'template' => entry }] if KEY.match?(entry)
+
+        raise Errors::ConfigurationError, "#{entry} is no template file, no folder and no namespace/name[@version]"
+      end
+
+      def folder(path)
+        files = Dir[File.join(path, '**', '*.{yaml,yml}')]
+        raise Errors::ConfigurationError, "there is no template file in #{path}" if files.empty?
+
+        files.map { |file| from_file(file) }
+      end
+
+      # The broker checks the template; only what names it has to be there already here.
+      def from_file(path)
+        text = File.read(path, encoding: 'UTF-8')
+        template = YAML.safe_load(text, permitted_classes: [Date, Time], aliases: true, filename: path)
+        raise Errors::ConfigurationError, "#{path} is not a template" unless template.is_a?(Hash)
+
+        missing = IDENTITY.find { |key| template[key].to_s.empty? }
+        raise Errors::ConfigurationError, "#{path}: #{missing} is missing" if missing
+
+        note_handlers(template)
+        namespace, name, version = template.values_at(*IDENTITY)
+        { 'template' => "#{namespace}/#{name}@#{version}", 'yaml' => text, 'source' => path }
+      rescue Psych::Exception => e
+        raise Errors::ConfigurationError, "#{path} is not YAML: #{e.message}"
+      rescue SystemCallError => e
+        raise Errors::ConfigurationError, "#{path} cannot be read: #{e.message}"
+      end
+
+      def note_handlers(template)
+        steps = template['step_templates']
+        return unless steps.is_a?(Array)
+
+        @handler_classes |= steps.grep(Hash).filter_map { |step| step['handler_class'] }.map(&:to_s)
+      end
+    end
+  end
+end

@@ -1,0 +1,68 @@
+# frozen_string_literal: true
+
+RSpec.describe TaskerCore::Protocol do
+  # Written by the broker's test suite from the same fixtures that it reads itself.
+  golden = Dir[File.expand_path('../../../tests/golden/*.json', __dir__)].sort
+
+  def hex(text) = [text.delete(' ')].pack('H*')
+
+  it 'has four bytes of header: magic, version, type' do
+    expect(described_class.encode('ExecuteBatch', {})).to eq([hex('54010203'), hex('80')])
+    expect(described_class.encode('Error', {}).first).to eq(hex('54010501'))
+  end
+
+  it 'has one code a type' do
+    expect(described_class::TYPES.values.uniq.size).to eq(described_class::TYPES.size)
+  end
+
+  it 'encodes a worked example' do
+    id = '0190c7a0-0000-7000-8000-000000000001'
+    body = hex("82 ae #{'correlation_id'.unpack1('H*')} d924 #{id.unpack1('H*')} a7 #{'task_id'.unpack1('H*')} " \
+               "d924 #{id.unpack1('H*')}")
+    expect(described_class.encode('TryTaskIfReady', { 'correlation_id' => id, 'task_id' => id }))
+      .to eq([hex('54010303'), body])
+  end
+
+  it 'reads text and binary alike, and keys that it does not know' do
+    message = described_class.decode(hex('54010203'), hex('82 a1 61 c4 01 62 a1 63 93 01 02 03'))
+    expect(message.type).to eq('ExecuteBatch')
+    expect(message['a']).to eq('b')
+    expect(message['c']).to eq([1, 2, 3])
+  end
+
+  {
+    'a short header' => ['5401', '80', '2 bytes'],
+    'another magic' => ['00010203', '80', '0x00'],
+    'another version' => ['54020203', '80', 'version 2'],
+    'an unknown type' => ['5401ffff', '80', '0xffff'],
+    'a body that is no map' => ['54010203', '90', 'not a map'],
+    'a body that is cut off' => ['54010203', '82a161', 'not MessagePack'],
+    'an empty body' => ['54010203', '', 'not MessagePack'],
+    'a body that is no MessagePack' => ['54010203', 'c1', 'not MessagePack']
+  }.each do |name, (header, body, reason)|
+    it "refuses #{name}" do
+      expect { described_class.decode(hex(header), hex(body)) }
+        .to raise_error(described_class::MalformedError, include(reason))
+    end
+  end
+
+  golden.each do |path|
+    Array(JSON.parse(File.read(path), max_nesting: 128)).each do |frame|
+      next unless frame.is_a?(Hash) && frame.key?('header_hex')
+
+      describe "golden frame #{frame['name']}" do
+        it 'decodes to its fields' do
+          message = described_class.decode(hex(frame['header_hex']), hex(frame['body_hex']))
+          expect(message.type).to eq(frame['message_type'])
+          expect(message.fields).to eq(frame['fields'])
+        end
+
+        it 'is what its fields encode to' do
+          header, body = described_class.encode(frame['message_type'], frame['fields'])
+          expect(header).to eq(hex(frame['header_hex']))
+          expect(MessagePack.unpack(body)).to eq(MessagePack.unpack(hex(frame['body_hex'])))
+        end
+      end
+    end
+  end
+end

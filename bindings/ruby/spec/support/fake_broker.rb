@@ -1,0 +1,111 @@
+# frozen_string_literal: true
+
+require 'logger'
+require 'timeout'
+require 'tasker_core'
+
+# The broker's side of the wire, played by a test: a ROUTER and a PUB on free ports. By itself it only answers heartbeats.
+class FakeBroker
+  Received = Struct.new(:identity, :message) do
+    def type = message.type
+    def [](name) = message[name]
+    def fields = message.fields
+  end
+
+  # The ROUTER as a source of the loop.
+  Router = Struct.new(:socket, :on_frames) do
+    def pump
+      while (frames = socket.receive)
+        on_frames.call(frames)
+      end
+      false
+    end
+
+    def poll_sockets = [[socket, false]]
+    def close = socket.close
+  end
+
+  attr_reader :endpoint, :events
+
+  # @param endpoint [String] where to bind: the same one again plays a restart
+  # @param heartbeats [Symbol] `:answered`, `:ignored` or `:kept` for the test
+  def initialize(endpoint: 'tcp://127.0.0.1:*', heartbeats: :answered)
+    @heartbeats = heartbeats
+    @inbox = Thread::Queue.new
+    @set_aside = []
+    @loop = TaskerCore::EventLoop.new('fake-broker', logger: Logger.new($stderr))
+    bound = Thread::Queue.new
+    @loop.start { bound << bind(endpoint) }
+    @endpoint, @events = bound.pop
+  end
+
+  # The next message of this type; messages of other types stay for later.
+  def expect(type, seconds: 5)
+    index = @set_aside.index { |received| received.type == type }
+    return @set_aside.delete_at(index) if index
+
+    Timeout.timeout(seconds, Timeout::Error, "no #{type} came (waiting: #{@set_aside.map(&:type)})") do
+      loop do
+        received = @inbox.pop
+        return received if received.type == type
+
+        @set_aside << received
+      end
+    end
+  end
+
+  # Messages of this type that are here already, after everything sent so far has had its chance.
+  def waiting(type)
+    @set_aside << @inbox.pop until @inbox.empty?
+    @set_aside.select { |received| received.type == type }
+  end
+
+  def send(identity, type, fields)
+    send_frames(identity, *TaskerCore::Protocol.encode(type, fields))
+  end
+
+  def send_frames(identity, *frames)
+    @loop.post { @router.send_frames([identity, *frames]) }
+  end
+
+  def reply(received, type, fields = {})
+    send(received.identity, type, { 'correlation_id' => received['correlation_id'] }.merge(fields))
+  end
+
+  def publish(topic, fields, type: 'Event')
+    @loop.post { @publisher.send_frames([topic, *TaskerCore::Protocol.encode(type, fields)]) }
+  end
+
+  # Registers the worker that asks next.
+  # @return [Array(Received, String)] the request and the registration's id
+  def register(**overrides)
+    request = expect('RegisterWorker')
+    answer = Wire.registered(request, **overrides)
+    send(request.identity, 'WorkerRegistered', answer)
+    [request, answer['registration_id']]
+  end
+
+  def stop = @loop.stop
+
+  private
+
+  def bind(endpoint)
+    @router = TaskerCore::ZMQ::Socket.new(:router, router_mandatory: 1, router_handover: 1)
+    @router.bind(endpoint)
+    @publisher = TaskerCore::ZMQ::Socket.new(:pub)
+    @publisher.bind('tcp://127.0.0.1:*')
+    @loop.add(Router.new(@router, method(:receive)))
+    @loop.add(Router.new(@publisher, nil).tap { |source| source.define_singleton_method(:pump) { false } })
+    [@router.last_endpoint, @publisher.last_endpoint]
+  end
+
+  def receive(frames)
+    identity, *rest = frames
+    message = TaskerCore::Protocol.decode(*rest)
+    return @inbox << Received.new(identity, message) unless message.type == 'WorkerHeartbeat' && @heartbeats != :kept
+    return unless @heartbeats == :answered
+
+    answer = { 'correlation_id' => message['correlation_id'], 'broker_id' => SecureRandom.uuid, 'epoch' => 1 }
+    @router.send_frames([identity, *TaskerCore::Protocol.encode('HeartbeatAcknowledged', answer)])
+  end
+end
