@@ -601,6 +601,8 @@ pub struct HealthCounts {
     pub steps_ready: u64,
     /// Steps with workers.
     pub steps_in_progress: u64,
+    /// Steps of unfinished tasks that have not ended; a limit bounds them.
+    pub steps_unfinished: u64,
     /// Registered workers.
     pub workers: u64,
     /// Slots of all workers.

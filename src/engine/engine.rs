@@ -126,6 +126,7 @@ impl Engine {
             tasks: self.tasks.len() as u64,
             workers: self.workers.len() as u64,
             templates: self.registry.len() as u64,
+            steps_unfinished: self.steps_unfinished,
             ..HealthCounts::default()
         };
         for task in self.tasks.values() {

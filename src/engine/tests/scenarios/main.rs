@@ -1,0 +1,11 @@
+//! The engine as a whole: scenarios as text, random runs, and large graphs, on an in-memory store that refuses what must
+//! never be saved.
+
+mod dispatching;
+mod leaving;
+mod operating;
+mod reporting;
+mod script;
+mod store;
+mod submitting;
+mod world;

@@ -1,0 +1,296 @@
+//! What clients and operators do: try, wait, cancel, reset, resolve.
+
+use tasker_engine::Config;
+
+use crate::script::{check, check_with};
+
+#[test]
+fn a_thousand_tries_dispatch_once_and_tell_the_truth() {
+    let tries = vec!["try T"; 1_000].join(" + ");
+    let nothing = vec!["-> T tried: 0 dispatched, 1 waiting"; 1_000].join("\n");
+    check(&format!(
+        "
+        template t: a b c
+        submit T t
+        try T
+        -> T tried: 0 dispatched, 3 waiting
+        w registers 2 + try T
+        -> w runs B1: T.a/1 T.b/1
+        -> T tried: 2 dispatched in B1, 1 waiting
+        {tries}
+        {nothing}
+        w done T.a T.b + try T
+        -> w runs B2: T.c/1
+        -> T tried: 1 dispatched in B2, 0 waiting
+        w done T.c
+        -> T ends complete
+        try T
+        -> the store says why T is not tried
+        ",
+    ));
+}
+
+#[test]
+fn whoever_waits_hears_of_the_end_or_of_the_end_of_their_patience() {
+    check(
+        "
+        template t: a
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        await T 1000 + await T 5000
+        pass 1000
+        -> client has waited: T in_progress
+        w done T.a
+        -> T ends complete
+        -> client hears: T complete
+        await T 1000
+        -> the store tells the end of T
+        await X 1000
+        -> the store tells the end of nobody
+        pass 5000
+        ",
+    );
+}
+
+#[test]
+fn waiting_has_a_limit_in_clients_and_in_time() {
+    check_with(
+        Config { waiters_max: 1, wait_ms_max: 500, ..Config::default() },
+        "
+        template t: a
+        submit T t
+        await T 9000
+        await T 1
+        -> client is refused: overloaded
+        pass 500
+        -> client has waited: T pending
+        await T 0
+        -> client has waited: T pending
+        ",
+    );
+}
+
+#[test]
+fn a_task_that_waits_for_its_time_or_for_a_retry_can_be_cancelled() {
+    check(
+        "
+        template t: a
+        w registers 1
+        submit T t in=1000
+        cancel T
+        -> T ends cancelled
+        -> T cancelled: 0 stopped, 1 never started
+        submit U t
+        -> w runs B1: U.a/1
+        w fails U.a after=1
+        -> U.a/1 failed, again in 1000
+        cancel U
+        -> U ends cancelled
+        -> U cancelled: 0 stopped, 1 never started
+        pass 1000
+        ",
+    );
+}
+
+#[test]
+fn a_task_that_ended_in_error_is_loaded_to_be_reset() {
+    check(
+        "
+        template t: a[limit=1] b[limit=1] c(a) d
+        w registers 3
+        submit T t key=k
+        -> w runs B1: T.a/1 T.b/1 T.d/1
+        w done T.d
+        w fails T.a
+        -> T.a/1 failed for good
+        w fails T.b
+        -> T.b/1 failed for good
+        -> T ends error
+        retry T x
+        -> client is refused: unknown_step
+        retry T d
+        -> client is refused: invalid_state
+        submit U t key=k
+        -> U is T again
+        hold
+        retry T a
+        retry T b
+        answer
+        -> T runs again
+        -> T reset: a
+        -> T reset: b
+        -> w runs B2: T.a/2 T.b/2
+        show T
+        -> T is in_progress: a=in_progress b=in_progress c=pending d=complete
+        w done T.a T.b
+        -> w runs B3: T.c/1
+        w done T.c
+        -> T ends complete
+        retry T
+        -> client is refused: invalid_state
+        ",
+    );
+}
+
+#[test]
+fn a_step_is_resolved_by_hand_whatever_it_waits_for() {
+    check(
+        "
+        template t: a b(a) c(b) d(c)
+        submit T t
+        resolve T.b 7
+        -> T.b resolved_manually
+        -> T.b resolved, task in_progress
+        resolve T.b 8
+        -> client is refused: invalid_state
+        resolve T.x
+        -> client is refused: unknown_step
+        show T
+        -> T is in_progress: a=pending b=resolved_manually c=pending d=pending
+        w registers 1
+        -> w runs B1: T.a/1
+        resolve T.a
+        -> T.a resolved_manually
+        -> w stops T.a/1: cancelled
+        -> T.a resolved, task in_progress
+        w done T.a
+        -> ledger: T.a/1 late
+        -> w hears: T.a/1 late
+        -> w runs B2: T.c/1
+        w fails T.c after=9
+        -> T.c/1 failed, again in 9000
+        resolve T.c
+        -> T.c resolved_manually
+        -> T.c resolved, task in_progress
+        -> w runs B3: T.d/1
+        pass 9000
+        resolve T.d
+        -> T.d resolved_manually
+        -> T ends resolved_manually
+        -> w stops T.d/1: cancelled
+        -> T.d resolved, task resolved_manually
+        w done T.d
+        -> ledger: T.d/1 late
+        -> w hears: T.d/1 late
+        w closes B3
+        -> B3 closes cancelled
+        -> w forgets B3
+        ",
+    );
+}
+
+#[test]
+fn resolving_the_failed_step_of_a_task_in_error_lets_it_go_on() {
+    check(
+        "
+        template t: a[once] b(a)
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        w fails T.a
+        -> T.a/1 failed for good
+        -> T ends error
+        resolve T.a 3
+        -> T runs again
+        -> T.a resolved_manually
+        -> T.a resolved, task in_progress
+        -> w runs B2: T.b/1
+        w done T.b
+        -> T ends resolved_manually
+        resolve T.a
+        -> client is refused: invalid_state
+        ",
+    );
+}
+
+#[test]
+fn resolving_a_step_below_a_failed_one_leaves_the_task_in_error() {
+    check(
+        "
+        template t: a[once] b(a)
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        w fails T.a
+        -> T.a/1 failed for good
+        -> T ends error
+        resolve T.b 3
+        -> T runs again
+        -> T.b resolved_manually
+        -> T ends error
+        -> T.b resolved, task error
+        cancel T
+        -> T ends cancelled
+        -> T cancelled: 0 stopped, 0 never started
+        ",
+    );
+}
+
+#[test]
+fn after_a_restart_attempts_limits_losses_and_waits_are_as_before() {
+    check(
+        "
+        template t: a[limit=3] b[limit=2] c d(c)
+        w registers 4
+        submit T t
+        -> w runs B1: T.a/1 T.b/1 T.c/1
+        w fails T.a after=5
+        -> T.a/1 failed, again in 5000
+        w fails T.b permanent
+        -> T.b/1 failed for good
+        w done T.c=8
+        -> w runs B2: T.d/1
+        retry T
+        -> T reset: b
+        -> w runs B3: T.b/2
+        w restarts
+        -> B1 closes failed
+        -> T.d/1 worker_lost, again in 0
+        -> B2 closes failed
+        -> T.b/2 worker_lost, again in 0
+        -> B3 closes failed
+        -> w is superseded
+        -> w runs B4: T.d/2 T.b/3
+        w fails T.b
+        -> T.b/3 failed for good
+        pass 2000
+        crash
+        w reconnects
+        -> w is reconnected
+        show T
+        -> T is in_progress: a=waiting_for_retry b=error c=complete d=in_progress
+        pass 2999
+        w done T.d
+        pass 1
+        -> w runs B5: T.a/2
+        w restarts
+        -> B4 closes failed
+        -> T.a/2 worker_lost, again in 0
+        -> B5 closes failed
+        -> w is superseded
+        -> w runs B6: T.a/3
+        w fails T.a
+        -> T.a/3 failed for good
+        -> T ends error
+        ",
+    );
+}
+
+#[test]
+fn after_a_restart_a_task_still_waits_for_its_time() {
+    check(
+        "
+        template t: a
+        w registers 1
+        submit T t in=3000
+        pass 1000
+        crash
+        w reconnects
+        -> w is reconnected
+        pass 1999
+        pass 1
+        -> w runs B1: T.a/1
+        ",
+    );
+}

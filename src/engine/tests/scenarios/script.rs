@@ -1,0 +1,615 @@
+//! `check`: a scenario as text. A line is an action (several joined by ` + ` share a group); a line that starts with `->`
+//! is what it must cause, in order, with everything that is routine left out: accepted results, heartbeat replies,
+//! accepted tasks and registrations.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use bytes::Bytes;
+use tasker_engine::*;
+use uuid::Uuid;
+
+use crate::world::{Released, World, template};
+
+/// Plays a scenario and compares what happened with what is written.
+pub fn check(scenario: &str) {
+    check_with(Config::default(), scenario);
+}
+
+/// The same with other settings.
+pub fn check_with(config: Config, scenario: &str) {
+    let mut stage = Stage::new(config);
+    let written: Vec<&str> = scenario.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut happened: Vec<String> = Vec::new();
+    for line in written.iter().filter(|line| !line.starts_with("->")) {
+        happened.push((*line).to_owned());
+        happened.extend(stage.act(line).into_iter().map(|effect| format!("-> {effect}")));
+    }
+    assert!(happened == written, "written:\n{}\n\nhappened:\n{}\n", written.join("\n"), happened.join("\n"));
+}
+
+struct Held {
+    at: StepReference,
+    reported: Option<CompletionStatus>,
+}
+
+struct Peer {
+    id: PeerId,
+    registration: Option<RegistrationId>,
+    introduction: WorkerIntroduction,
+    held: Vec<Held>,
+}
+
+/// A world whose inhabitants have names.
+pub struct Stage {
+    pub world: World,
+    peers: HashMap<String, Peer>,
+    tasks: HashMap<String, TaskId>,
+    batches: Vec<BatchId>,
+    next_peer: u64,
+    incarnations: u64,
+    /// Names for the tasks that the next reply brings.
+    submitted: Vec<String>,
+    hold_reads: bool,
+    origins: HashMap<Uuid, String>,
+}
+
+impl Stage {
+    pub fn new(config: Config) -> Stage {
+        Stage {
+            world: World::new(config),
+            peers: HashMap::new(),
+            tasks: HashMap::new(),
+            batches: Vec::new(),
+            next_peer: 100,
+            incarnations: 0,
+            submitted: Vec::new(),
+            hold_reads: false,
+            origins: HashMap::new(),
+        }
+    }
+
+    /// Plays a line and says what followed.
+    pub fn act(&mut self, line: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        let lost = line.strip_prefix("lost: ");
+        for action in lost.unwrap_or(line).split(" + ") {
+            self.action(action, &mut said);
+        }
+        if lost.is_some() {
+            self.world.crash();
+            self.submitted.clear();
+        }
+        loop {
+            let released = self.world.commit();
+            self.tell(released, &mut said);
+            if self.hold_reads || self.world.reads.is_empty() {
+                return said;
+            }
+            for read in self.world.answer_reads() {
+                said.push(match read {
+                    Read::Status { query, .. } => format!("the store shows {}", self.task_name(query.task)),
+                    Read::Waited { task, .. } => format!("the store tells the end of {}", self.task_name(task)),
+                    Read::Tried { task, .. } => format!("the store says why {} is not tried", self.task_name(task)),
+                    Read::IdempotencyKeys { .. } | Read::Task { .. } => unreachable!("the world answers these"),
+                });
+            }
+        }
+    }
+
+    fn action(&mut self, action: &str, said: &mut Vec<String>) {
+        if let Some((name, steps)) = action.strip_prefix("template ").and_then(|rest| rest.split_once(": ")) {
+            let origin = self.origin("client", PeerId(1));
+            return self.world.handle(Event::TemplateSubmitted { origin, template: template(name, steps) });
+        }
+        let words: Vec<&str> = action.split_whitespace().collect();
+        match words[..] {
+            ["pass", ms] => self.world.pass(ms.parse().expect("milliseconds")),
+            ["crash"] => self.world.crash(),
+            ["hold"] => self.hold_reads = true,
+            ["answer"] => {
+                self.hold_reads = false;
+                self.world.answer_reads();
+            }
+            ["show", task] => said.push(self.show(task)),
+            ["submit", name, template, ref options @ ..] => {
+                let request = self.request(template, options);
+                self.submitted.push(name.to_owned());
+                let origin = self.origin("client", PeerId(1));
+                self.world.handle(Event::TasksSubmitted { origin, requests: vec![Ok(request)] });
+            }
+            ["inbox", row, template, ref options @ ..] => {
+                let request = self.request(template, options);
+                self.world.handle(Event::InboxTaken { rows: vec![(row.parse().expect("a number"), request)] });
+            }
+            ["try", task] => {
+                let (origin, task) = (self.origin("client", PeerId(1)), self.task(task));
+                self.world.handle(Event::TaskTried { origin, task });
+            }
+            ["await", task, ms] => {
+                let (origin, task) = (self.origin("client", PeerId(1)), self.task(task));
+                let timeout_ms = ms.parse().expect("milliseconds");
+                self.world.handle(Event::WaitAsked { origin, task, timeout_ms });
+            }
+            ["cancel", task] => self.operation(task, OperationKind::Cancel),
+            ["retry", task, ref steps @ ..] => {
+                let steps = steps.iter().map(|&step| step.to_owned()).collect();
+                self.operation(task, OperationKind::Retry { steps });
+            }
+            ["resolve", target, ref value @ ..] => {
+                let (task, step) = target.split_once('.').expect("task.step");
+                let result = Bytes::copy_from_slice(value.first().unwrap_or(&"0").as_bytes());
+                self.operation(task, OperationKind::Resolve { step: step.to_owned(), result });
+            }
+            [worker, verb, ref rest @ ..] => self.worker_action(worker, verb, rest),
+            _ => panic!("no action {action:?}"),
+        }
+    }
+
+    fn request(&self, template: &str, options: &[&str]) -> TaskRequest {
+        let (name, version) = match template.split_once('@') {
+            Some((name, version)) => (name, Some(version.to_owned())),
+            None => (template, None),
+        };
+        let (namespace, name) = name.split_once('/').unwrap_or(("shop", name));
+        let mut request = TaskRequest {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            version,
+            context: Bytes::from_static(b"{}"),
+            ..TaskRequest::default()
+        };
+        for option in options {
+            match option.split_once('=').expect("option=value") {
+                ("key", key) => request.idempotency_key = Some(key.into()),
+                ("priority", priority) => request.priority = priority.parse().expect("a number"),
+                ("bypass", steps) => request.bypass_steps = steps.split(',').map(str::to_owned).collect(),
+                ("in", ms) => {
+                    request.run_at = Some(Wall(self.world.now.wall.0 + ms.parse::<i64>().expect("milliseconds")));
+                }
+                other => panic!("no request option {other:?}"),
+            }
+        }
+        request
+    }
+
+    fn operation(&mut self, task: &str, kind: OperationKind) {
+        let origin = self.origin("client", PeerId(1));
+        let operation = Operation { task: self.task(task), kind, actor: "ada".into(), reason: "a test".into() };
+        self.world.handle(Event::OperationAsked { origin, operation });
+    }
+
+    fn worker_action(&mut self, name: &str, verb: &str, rest: &[&str]) {
+        if let "registers" | "restarts" | "reconnects" = verb {
+            return self.register(name, verb, rest);
+        }
+        let peer = self.peers.get(name).unwrap_or_else(|| panic!("no worker {name} to {verb}"));
+        let (id, registration) = (peer.id, peer.registration.unwrap_or(RegistrationId(Uuid::nil())));
+        let origin = self.origin(name, id);
+        let event = match (verb, rest) {
+            ("done", targets) => {
+                let results = targets.iter().map(|target| self.outcome(name, target)).collect();
+                Event::ResultsReported { origin, results }
+            }
+            ("fails", [target, options @ ..]) => {
+                let mut failure =
+                    Failure { class: "E".into(), message: "m".into(), retryable: true, ..Failure::default() };
+                for option in options {
+                    match option.split_once('=').unwrap_or((option, "")) {
+                        ("permanent", "") => failure.retryable = false,
+                        ("after", text) => failure.retry_after = Some(text.to_owned()),
+                        other => panic!("no failure option {other:?}"),
+                    }
+                }
+                let report = self.report(name, target, Outcome::Failed(failure));
+                Event::ResultsReported { origin, results: vec![report] }
+            }
+            ("returns", targets) => {
+                let steps = targets.iter().map(|target| self.hold(name, target, CompletionStatus::Returned)).collect();
+                Event::StepsReturned { origin, steps, reason: "draining".into() }
+            }
+            ("closes", [batch, lines @ ..]) => {
+                let batch = self.batch(batch);
+                Event::BatchReported { origin, batch, steps: self.completion(name, batch, lines) }
+            }
+            ("beats", count) => {
+                let unreported = self.peers[name].held.iter().filter(|held| held.reported.is_none()).count();
+                let in_flight = count.first().map_or(unreported as u32, |count| count.parse().expect("a number"));
+                Event::WorkerBeat { origin, registration, beat: Beat { free_slots: 0, in_flight } }
+            }
+            ("drains", []) => Event::WorkerLeft { origin, registration, drain: true, reason: "deploy".into() },
+            ("leaves", []) => Event::WorkerLeft { origin, registration, drain: false, reason: "deploy".into() },
+            ("unreachable", []) => Event::PeerUnreachable { peer: id },
+            _ => panic!("no worker action {verb:?} {rest:?}"),
+        };
+        self.world.handle(event);
+    }
+
+    fn register(&mut self, name: &str, verb: &str, rest: &[&str]) {
+        self.next_peer += 1;
+        let id = PeerId(self.next_peer);
+        if verb != "reconnects" {
+            self.incarnations += 1;
+        }
+        let peer = self.peers.entry(name.to_owned()).or_insert_with(|| Peer {
+            id,
+            registration: None,
+            introduction: WorkerIntroduction {
+                name: name.into(),
+                incarnation: Uuid::nil(),
+                capabilities: vec![Capability::Namespace("shop".into())],
+                templates: Vec::new(),
+                concurrency: 1,
+                host: "host".into(),
+                pid: 1,
+                language: "ruby".into(),
+                library: "tasker_core".into(),
+                open_batches: Vec::new(),
+                unacknowledged: Vec::new(),
+            },
+            held: Vec::new(),
+        });
+        peer.id = id;
+        if verb != "reconnects" {
+            peer.introduction.incarnation = Uuid::from_u128(self.incarnations.into());
+            peer.held.clear();
+        }
+        let mut open: Vec<BatchId> = peer.held.iter().map(|held| held.at.batch).collect();
+        open.dedup();
+        let mut introduction = peer.introduction.clone();
+        for option in rest {
+            match option.split_once('=').unwrap_or(("slots", option)) {
+                ("slots", slots) => introduction.concurrency = slots.parse().expect("a number"),
+                ("serves", list) => introduction.capabilities = list.split(',').map(capability).collect(),
+                ("on", other) => {
+                    let id = PeerId(other.parse().expect("a number"));
+                    for (_, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.id == id) {
+                        peer.id = PeerId(0);
+                    }
+                    self.peers.get_mut(name).expect("just added").id = id;
+                }
+                ("open", list) => {
+                    open = list.split(',').filter(|name| *name != "none").map(|name| self.batch(name)).collect();
+                }
+                ("brings", name) => introduction.templates.push(template(name, "a b(a)")),
+                ("unsent", list) => {
+                    introduction.unacknowledged = list.split(',').map(|target| self.outcome(name, target)).collect();
+                }
+                other => panic!("no registration option {other:?}"),
+            }
+        }
+        introduction.open_batches = open;
+        let peer = self.peers.get_mut(name).expect("just added");
+        peer.introduction =
+            WorkerIntroduction { templates: Vec::new(), unacknowledged: Vec::new(), ..introduction.clone() };
+        let id = peer.id;
+        let origin = self.origin(name, id);
+        self.world.handle(Event::WorkerRegistered { origin, worker: introduction });
+    }
+
+    /// The reference that `T.a`, `T.a/2` or `T.a/2@B1` means to a worker: the last such step it was given.
+    fn hold(&mut self, worker: &str, target: &str, status: CompletionStatus) -> StepReference {
+        let (target, batch) = match target.split_once('@') {
+            Some((target, batch)) => (target, Some(self.batch(batch))),
+            None => (target, None),
+        };
+        let (target, attempt) = match target.split_once('/') {
+            Some((target, attempt)) => (target, Some(attempt.parse::<u32>().expect("a number"))),
+            None => (target, None),
+        };
+        let (task, step) = target.split_once('.').expect("task.step");
+        let task = self.task(task);
+        let peer = self.peers.get_mut(worker).expect("a known worker");
+        let known = peer.held.iter_mut().rev().find(|held| {
+            held.at.task == task
+                && *held.at.step == *step
+                && attempt.is_none_or(|attempt| held.at.attempt == attempt)
+                && batch.is_none_or(|batch| held.at.batch == batch)
+        });
+        match known {
+            Some(held) => {
+                held.reported = Some(status);
+                held.at.clone()
+            }
+            None => StepReference {
+                batch: batch.unwrap_or(BatchId(Uuid::from_u128(1))),
+                task,
+                step: step.into(),
+                attempt: attempt.unwrap_or_else(|| panic!("{worker} has never had {target}")),
+            },
+        }
+    }
+
+    fn outcome(&mut self, worker: &str, target: &str) -> StepReport {
+        let (target, value) = target.split_once('=').unwrap_or((target, "1"));
+        self.report(worker, target, Outcome::Complete(Bytes::copy_from_slice(value.as_bytes())))
+    }
+
+    fn report(&mut self, worker: &str, target: &str, outcome: Outcome) -> StepReport {
+        let status = match outcome {
+            Outcome::Complete(_) => CompletionStatus::Complete,
+            Outcome::Failed(_) => CompletionStatus::Failed,
+        };
+        let at = self.hold(worker, target, status);
+        let metadata = None;
+        StepReport { at, outcome, started_at_us: 0, duration_us: 0, metadata, events: Vec::new(), refused: false }
+    }
+
+    /// What a worker says of a batch: what it has reported, unless the line says otherwise.
+    fn completion(&self, worker: &str, batch: BatchId, lines: &[&str]) -> Vec<CompletedStep> {
+        let said: HashMap<&str, &str> = lines.iter().map(|line| line.split_once('=').expect("T.a=status")).collect();
+        let mut steps = Vec::new();
+        for held in self.peers[worker].held.iter().filter(|held| held.at.batch == batch) {
+            let name = format!("{}.{}", self.task_name(held.at.task), held.at.step);
+            let status = match said.get(&*name) {
+                Some(&"absent") => continue,
+                Some(&"complete") => CompletionStatus::Complete,
+                Some(&"error") => CompletionStatus::Failed,
+                Some(&"returned") => CompletionStatus::Returned,
+                Some(other) => panic!("no status {other}"),
+                None => held.reported.unwrap_or(CompletionStatus::Complete),
+            };
+            let at = held.at.clone();
+            steps.push(CompletedStep { task: at.task, step: at.step, attempt: at.attempt, status });
+        }
+        steps
+    }
+
+    fn origin(&mut self, who: &str, peer: PeerId) -> Origin {
+        let origin = self.world.origin(peer);
+        self.origins.insert(origin.correlation, who.to_owned());
+        origin
+    }
+
+    pub fn task(&self, name: &str) -> TaskId {
+        self.tasks.get(name).copied().unwrap_or(TaskId(Uuid::from_u128(2)))
+    }
+
+    fn batch(&self, name: &str) -> BatchId {
+        let number: usize = name.strip_prefix('B').and_then(|number| number.parse().ok()).expect("B1, B2, ...");
+        self.batches.get(number - 1).copied().unwrap_or(BatchId(Uuid::from_u128(3)))
+    }
+
+    fn task_name(&self, id: TaskId) -> String {
+        let known = self.tasks.iter().find(|&(_, &known)| known == id);
+        known.map_or_else(|| "nobody".to_owned(), |(name, _)| name.clone())
+    }
+
+    fn batch_name(&self, id: BatchId) -> String {
+        let place = self.batches.iter().position(|&known| known == id);
+        place.map_or_else(|| "B?".to_owned(), |place| format!("B{}", place + 1))
+    }
+
+    fn step_name(&self, task: TaskId, step: u32) -> String {
+        let name = &self.world.store.tasks[&task].new.template.steps[step as usize].name;
+        format!("{}.{name}", self.task_name(task))
+    }
+
+    fn reference(&self, at: &StepReference) -> String {
+        format!("{}.{}/{}", self.task_name(at.task), at.step, at.attempt)
+    }
+
+    fn references(&self, steps: &[StepReference]) -> String {
+        steps.iter().map(|at| self.reference(at)).collect::<Vec<_>>().join(" ")
+    }
+
+    fn worker_name(&self, peer: PeerId) -> String {
+        let known = self.peers.iter().find(|(_, known)| known.id == peer);
+        known.map_or_else(|| "nobody".to_owned(), |(name, _)| name.clone())
+    }
+
+    fn show(&mut self, name: &str) -> String {
+        let Some(report) = self.world.report(self.task(name)) else { return format!("{name} is not live") };
+        let mut text = format!("{name} is {}:", report.state.as_str());
+        for step in report.steps {
+            write!(text, " {}={}", step.name, step.state.as_str()).expect("into a string");
+        }
+        text
+    }
+
+    fn tell(&mut self, released: Released, said: &mut Vec<String>) {
+        for save in &released.saves {
+            if let Save::Batch(batch) = save {
+                self.batches.push(batch.id);
+            }
+        }
+        // Names first: a reply gives the names that saves are told with.
+        for delivery in &released.deliveries {
+            if let Deliver::Reply { reply: Reply::TasksInitialized(rows), .. } = delivery {
+                let names: Vec<String> = self.submitted.drain(..rows.len()).collect();
+                for (row, name) in rows.iter().zip(names) {
+                    match row {
+                        Ok(task) if !task.duplicate => drop(self.tasks.insert(name, task.task)),
+                        Ok(task) => said.push(format!("{name} is {} again", self.task_name(task.task))),
+                        Err(refusal) => said.push(format!("{name} is refused: {}", refusal.kind.as_str())),
+                    }
+                }
+            }
+        }
+        for save in released.saves {
+            said.extend(self.tell_save(save));
+        }
+        for delivery in released.deliveries {
+            said.extend(self.tell_delivery(delivery));
+        }
+    }
+
+    fn tell_save(&self, save: Save) -> Vec<String> {
+        let line = match save {
+            Save::TaskFinished { task, state } => format!("{} ends {}", self.task_name(task), state.as_str()),
+            Save::TaskReopened { task } => format!("{} runs again", self.task_name(task)),
+            Save::BatchClosed { batch, state, differences } => {
+                let batch = self.batch_name(batch);
+                let mut lines = vec![format!("{batch} closes {}", state.as_str())];
+                for difference in differences {
+                    let name =
+                        format!("{}.{}/{}", self.task_name(difference.task), difference.step, difference.attempt);
+                    let Difference { completion, recorded, .. } = difference;
+                    lines.push(format!("{batch} differs: {name} is {completion} and was {recorded}"));
+                }
+                return lines;
+            }
+            Save::StepSettled(settled) => {
+                let name = self.step_name(settled.task, settled.step);
+                match settled.kind {
+                    SettledKind::Complete => return Vec::new(),
+                    SettledKind::Bypassed | SettledKind::ResolvedManually => {
+                        format!("{name} {}", settled.kind.as_str())
+                    }
+                }
+            }
+            Save::AttemptFailed(failed) => {
+                let name = self.step_name(failed.task, failed.step);
+                let cause = failed.cause.as_str();
+                let class = failed.failure.class.strip_prefix("TaskerCore::Errors::Poison").map_or("", |_| " poison");
+                match failed.retry_in_ms {
+                    Some(ms) => format!("{name}/{} {cause}, again in {ms}", failed.attempt),
+                    None => format!("{name}/{} {cause}{class} for good", failed.attempt),
+                }
+            }
+            Save::StepReturned { task, step, attempt, .. } => {
+                format!("{}/{attempt} comes back", self.step_name(task, step))
+            }
+            Save::ResultReceived(received) => {
+                format!("ledger: {} {}", self.reference(&received.at), received.disposition.as_str())
+            }
+            Save::WorkerEnded { registration, reason } => {
+                format!("{} is {reason}", self.world.store.workers[&registration].introduction.name)
+            }
+            Save::InboxTaken { row, refusal } => {
+                let text = refusal
+                    .map_or("taken".to_owned(), |why| format!("refused: {}", why.split(':').next().expect("a code")));
+                format!("inbox {row} {text}")
+            }
+            Save::Template(_)
+            | Save::Task(_)
+            | Save::Batch(_)
+            | Save::OperatorAction(_)
+            | Save::WorkerRegistered { .. }
+            | Save::Command(_) => return Vec::new(),
+        };
+        vec![line]
+    }
+
+    fn tell_delivery(&mut self, delivery: Deliver) -> Vec<String> {
+        let line = match delivery {
+            Deliver::Publish(_) | Deliver::Read(_) => return Vec::new(),
+            Deliver::Worker { peer, message } => {
+                let name = self.worker_name(peer);
+                match message {
+                    WorkerMessage::Execute(dispatch) => self.take(&name, *dispatch),
+                    WorkerMessage::Cancel { steps, timed_out } => {
+                        let why = if timed_out { "timeout" } else { "cancelled" };
+                        format!("{name} stops {}: {why}", self.references(&steps))
+                    }
+                    WorkerMessage::Drain { reason } => format!("{name} drains: {reason}"),
+                    WorkerMessage::RegisterAgain { .. } => format!("{name} must register"),
+                }
+            }
+            Deliver::Reply { to, reply } => {
+                let who = self.origins[&to.correlation].clone();
+                return self.tell_reply(&who, reply);
+            }
+        };
+        vec![line]
+    }
+
+    fn take(&mut self, name: &str, dispatch: Dispatch) -> String {
+        let peer = self.peers.get_mut(name).expect("a known worker");
+        assert_eq!(peer.registration, Some(dispatch.registration), "a batch for another registration");
+        let mut at = Vec::new();
+        for step in &dispatch.steps {
+            let task = &dispatch.tasks[step.task as usize];
+            let parents = task.template.dag.parents(step.step);
+            for parent in parents {
+                assert!(task.results.iter().any(|(known, _)| known == parent), "a parent's result is missing");
+            }
+            at.push(StepReference {
+                batch: dispatch.batch,
+                task: task.id,
+                step: task.template.steps[step.step as usize].name.clone(),
+                attempt: step.attempt,
+            });
+        }
+        peer.held.extend(at.iter().map(|at| Held { at: at.clone(), reported: None }));
+        format!("{name} runs {}: {}", self.batch_name(dispatch.batch), self.references(&at))
+    }
+
+    fn tell_reply(&mut self, who: &str, reply: Reply) -> Vec<String> {
+        let names =
+            |batches: &[BatchId]| batches.iter().map(|&batch| self.batch_name(batch)).collect::<Vec<_>>().join(" ");
+        let line = match reply {
+            Reply::Refused(refusal) => format!("{who} is refused: {}", refusal.kind.as_str()),
+            Reply::TemplateRegistered { created: false, .. } => format!("{who} registered it before"),
+            Reply::TaskTried { task, steps_dispatched, batches, steps_waiting, .. } => {
+                let task = self.task_name(task);
+                let batches = if batches.is_empty() { String::new() } else { format!(" in {}", names(&batches)) };
+                format!("{task} tried: {steps_dispatched} dispatched{batches}, {steps_waiting} waiting")
+            }
+            Reply::Waited { finished, task } => {
+                let word = if finished { "hears" } else { "has waited" };
+                format!("{who} {word}: {} {}", self.task_name(task.id), task.state.as_str())
+            }
+            Reply::TaskCancelled { task, steps_stopped, steps_cancelled } => {
+                let task = self.task_name(task);
+                format!("{task} cancelled: {steps_stopped} stopped, {steps_cancelled} never started")
+            }
+            Reply::TaskRetried { task, steps } => format!("{} reset: {}", self.task_name(task), steps.join(" ")),
+            Reply::StepResolved { task, step, state } => {
+                format!("{}.{step} resolved, task {}", self.task_name(task), state.as_str())
+            }
+            Reply::WorkerRegistered { registration, closed_batches, .. } => {
+                let peer = self.peers.get_mut(who).expect("a known worker");
+                peer.registration = Some(registration);
+                peer.held.retain(|held| !closed_batches.contains(&held.at.batch));
+                if closed_batches.is_empty() {
+                    return Vec::new();
+                }
+                let closed = closed_batches.iter().map(|&batch| self.batch_name(batch)).collect::<Vec<_>>().join(" ");
+                format!("{who} forgets {closed}")
+            }
+            Reply::ResultsAccepted { results, closed_batches } => {
+                let mut lines = Vec::new();
+                for (at, disposition) in &results {
+                    if *disposition != Disposition::Accepted {
+                        lines.push(format!("{who} hears: {} {}", self.reference(at), disposition.as_str()));
+                    }
+                }
+                for batch in closed_batches {
+                    lines.push(format!("{who} forgets {}", self.batch_name(batch)));
+                    let peer = self.peers.get_mut(who).expect("a known worker");
+                    peer.held.retain(|held| held.at.batch != batch);
+                }
+                return lines;
+            }
+            Reply::ResultsMissing { steps, .. } => format!("{who} sends again: {}", self.references(&steps)),
+            Reply::WorkerUnregistered { steps_returned, .. } => {
+                format!("{who} may go, {steps_returned} steps given up")
+            }
+            Reply::RegisterAgain { .. } => format!("{who} must register"),
+            Reply::TemplateRegistered { created: true, .. }
+            | Reply::TasksInitialized(_)
+            | Reply::Status(_)
+            | Reply::Workers(_)
+            | Reply::Templates(_)
+            | Reply::Template(_)
+            | Reply::HeartbeatAcknowledged => return Vec::new(),
+        };
+        vec![line]
+    }
+}
+
+fn capability(text: &str) -> Capability {
+    let (name, version) = match text.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (text, None),
+    };
+    let (namespace, name) = name.split_once('/').unwrap_or(("shop", name));
+    match (name, version) {
+        ("*", None) => Capability::Namespace(namespace.into()),
+        (name, None) => Capability::AnyVersion(namespace.into(), name.into()),
+        (name, Some(version)) => {
+            Capability::Exact(TemplateKey { namespace: namespace.into(), name: name.into(), version: version.into() })
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! A broker without sockets and disk: the engine, a clock that is moved by hand, and the in-memory store. Each commit is
+//! a group as the server makes it; after each, what the engine says of every live task must be what the store holds.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tasker_engine::*;
+use uuid::Uuid;
+
+use crate::store::Store;
+
+/// Midday of a day in 2026, so that wall and monotonic clock cannot be taken for each other.
+const START_WALL_MS: i64 = 1_770_000_000_000;
+
+pub struct World {
+    pub config: Config,
+    pub engine: Engine,
+    pub store: Store,
+    pub now: Now,
+    effects: Effects,
+    /// Questions to the store that are not answered yet; see `answer_reads`.
+    pub reads: Vec<Read>,
+    recoveries: u64,
+    correlations: u64,
+    /// Compares every live task with the store after each commit; costs time in the square of the steps.
+    pub compare: bool,
+}
+
+/// What one commit let out.
+#[derive(Debug, Default)]
+pub struct Released {
+    pub saves: Vec<Save>,
+    pub deliveries: Vec<Deliver>,
+}
+
+impl World {
+    pub fn new(config: Config) -> World {
+        let now = Now { mono: Mono(1_000), wall: Wall(START_WALL_MS) };
+        World {
+            engine: Engine::new(config.clone(), [7, 11]),
+            store: Store::new(config.clone()),
+            config,
+            now,
+            effects: Effects::default(),
+            reads: Vec::new(),
+            recoveries: 0,
+            correlations: 0,
+            compare: true,
+        }
+    }
+
+    pub fn origin(&mut self, peer: PeerId) -> Origin {
+        self.correlations += 1;
+        Origin { peer, correlation: Uuid::from_u128(self.correlations.into()) }
+    }
+
+    pub fn pass(&mut self, ms: u64) {
+        self.now.mono = self.now.mono + ms;
+        self.now.wall.0 += i64::try_from(ms).expect("a short time");
+    }
+
+    /// Takes an event into the group in the making.
+    pub fn handle(&mut self, event: Event) {
+        self.engine.handle(self.now, event, &mut self.effects);
+    }
+
+    /// Commits the group in the making. Questions to the store wait in `reads`.
+    pub fn commit(&mut self) -> Released {
+        self.engine.pass_deadlines(self.now, &mut self.effects);
+        self.engine.plan(self.now, &mut self.effects);
+        let effects = std::mem::take(&mut self.effects);
+        self.store.commit(self.now, effects.saves.clone());
+        let mut deliveries = Vec::new();
+        for delivery in effects.deliveries {
+            match delivery {
+                Deliver::Read(read) => self.reads.push(read),
+                Deliver::Reply { .. } | Deliver::Worker { .. } | Deliver::Publish(_) => deliveries.push(delivery),
+            }
+        }
+        if self.compare {
+            self.engine_agrees_with_store();
+        }
+        Released { saves: effects.saves, deliveries }
+    }
+
+    /// Lets the store answer; what it answers to clients itself is returned.
+    pub fn answer_reads(&mut self) -> Vec<Read> {
+        let mut direct = Vec::new();
+        for read in std::mem::take(&mut self.reads) {
+            match read {
+                Read::IdempotencyKeys { lookup, keys } => {
+                    let found = keys.into_iter().map(|key| {
+                        let id = *self.store.keys.get(&(key.namespace, key.name, key.key))?;
+                        Some((id, self.store.tasks[&id].new.template.key.clone()))
+                    });
+                    let found = found.collect();
+                    self.handle(Event::KeysLookedUp { lookup, found });
+                }
+                Read::Task { to, operation } => {
+                    let task = self.store.task_snapshot(self.now, operation.task).map(Box::new);
+                    self.handle(Event::TaskLoaded { origin: to, operation, task });
+                }
+                Read::Status { .. } | Read::Waited { .. } | Read::Tried { .. } => direct.push(read),
+            }
+        }
+        direct
+    }
+
+    /// Loses the process and the group in the making, and starts again from the store.
+    pub fn crash(&mut self) {
+        self.effects = Effects::default();
+        self.reads.clear();
+        self.recoveries += 1;
+        // Another process has another monotonic clock.
+        let stored_now = self.now;
+        let shift = 1_000_000 * self.recoveries;
+        let snapshot = self.store.snapshot(stored_now);
+        self.store.shift_clock(shift);
+        self.now.mono = self.now.mono + shift;
+        let seed = [7 + self.recoveries, 11];
+        self.engine = Engine::recover(self.config.clone(), seed, self.now, snapshot, &mut self.effects);
+    }
+
+    /// What the engine reports of a live task.
+    pub fn report(&mut self, task: TaskId) -> Option<TaskReport> {
+        let query = StatusQuery { task, include_steps: true, include_results: Vec::new() };
+        let origin = Origin { peer: PeerId(0), correlation: Uuid::nil() };
+        let mut out = Effects::default();
+        self.engine.handle(self.now, Event::StatusAsked { origin, query }, &mut out);
+        assert!(out.saves.is_empty(), "a question changes nothing");
+        match out.deliveries.pop() {
+            Some(Deliver::Reply { reply: Reply::Status(report), .. }) => Some(*report),
+            Some(Deliver::Read(Read::Status { .. })) => None,
+            other => panic!("status gave {other:?}"),
+        }
+    }
+
+    fn engine_agrees_with_store(&mut self) {
+        let live: Vec<TaskId> = self.store.live.iter().copied().collect();
+        let mut unfinished = 0;
+        for &id in &live {
+            let report = self.report(id).unwrap_or_else(|| panic!("{id:?} is unfinished in the store only"));
+            let stored = &self.store.tasks[&id];
+            for (line, step) in report.steps.iter().zip(&stored.steps) {
+                let engine = (line.state, line.attempts, line.retry_limit);
+                assert_eq!(engine, (step.state(self.now.mono), step.attempts, step.limit), "{} of {id:?}", line.name);
+                unfinished += u64::from(!line.state.is_final());
+            }
+            let touched = stored.steps.iter().any(|step| step.attempts > 0 || step.settled.is_some());
+            assert!(touched || report.state == TaskState::Pending, "{id:?} runs and nothing has happened");
+        }
+        let health = self.engine.health();
+        assert_eq!(health.tasks, live.len() as u64, "tasks that are live in the engine and the store");
+        assert_eq!(health.steps_unfinished, unfinished, "unfinished steps");
+        assert_eq!(self.engine.oldest_open_batch(), self.store.open.first().copied());
+    }
+}
+
+/// A template from lines such as `a[limit=1] b(a) c(a) d(b,c)`, in namespace `shop` unless the name says `other/name`.
+pub fn template(name: &str, steps: &str) -> TemplateSource {
+    let (name, version) = name.split_once('@').unwrap_or((name, "1.0.0"));
+    let (namespace, name) = name.split_once('/').unwrap_or(("shop", name));
+    let key = TemplateKey { namespace: namespace.into(), name: name.into(), version: version.into() };
+    let definitions = steps.split_whitespace().map(step).collect();
+    let template = Template::new(key, definitions).expect("a valid template");
+    let mut digest = [0; 32];
+    digest[..8].copy_from_slice(&checksum(steps.as_bytes()).to_le_bytes());
+    TemplateSource {
+        template: Arc::new(template),
+        yaml: steps.into(),
+        digest,
+        description: None,
+        task_handler_class: None,
+        handler_config: None,
+    }
+}
+
+fn step(text: &str) -> (StepTemplate, Vec<Arc<str>>) {
+    let (head, parents) = text.trim_end_matches(')').split_once('(').unwrap_or((text, ""));
+    let (name, options) = head.trim_end_matches(']').split_once('[').unwrap_or((head, ""));
+    let mut step = StepTemplate {
+        name: name.into(),
+        handler_class: "Handler".into(),
+        retryable: true,
+        retry_limit: 3,
+        // Too short for jitter, so that texts can name the delay.
+        backoff: Backoff { kind: BackoffKind::Exponential, base_ms: 2, cap_ms: 9 },
+        skippable: false,
+        timeout_ms: 600_000,
+        inputs: Bytes::from_static(b"{}"),
+        custom_events: Box::new(["noted".into()]),
+        dependent_system: None,
+    };
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("limit", limit) => step.retry_limit = limit.parse().expect("a number"),
+            ("timeout", ms) => step.timeout_ms = ms.parse().expect("a number"),
+            ("base", ms) => {
+                step.backoff = Backoff { base_ms: ms.parse().expect("a number"), ..Backoff::default() };
+            }
+            ("once", "") => (step.retryable, step.retry_limit) = (false, 1),
+            ("skippable", "") => step.skippable = true,
+            other => panic!("no step option {other:?}"),
+        }
+    }
+    (step, parents.split(',').filter(|parent| !parent.is_empty()).map(Arc::from).collect())
+}
