@@ -1,6 +1,7 @@
 //! What clients and operators do to a task: cancel it, give failed steps new attempts, settle a step by hand. A task that
 //! has ended is loaded from the store first.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -152,7 +153,8 @@ impl Engine {
         let id = operation.task;
         let task = &self.tasks[&id];
         let template = task.template.clone();
-        let numbers: Vec<u32> = if names.is_empty() {
+        // A set: a step that is named twice is reset once.
+        let numbers: BTreeSet<u32> = if names.is_empty() {
             (0..count(task.steps.len())).filter(|&step| task.step(step).phase() == Phase::Failed).collect()
         } else {
             names.iter().map(|name| self.step_number(id, name)).collect::<Result<_, _>>()?

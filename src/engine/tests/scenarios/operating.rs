@@ -294,3 +294,34 @@ fn after_a_restart_a_task_still_waits_for_its_time() {
         ",
     );
 }
+
+#[test]
+fn a_reset_gives_a_failed_step_a_new_set_of_attempts() {
+    check(
+        "
+        template t: a[limit=2] b(a) c
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1 T.c/1
+        w fails T.a permanent
+        -> T.a/1 failed for good
+        retry T b
+        -> client is refused: invalid_state
+        retry T x
+        -> client is refused: unknown_step
+        retry T a a
+        -> T reset: a
+        -> w runs B2: T.a/2
+        w fails T.a
+        -> T.a/2 failed, again in 2
+        retry T
+        -> client is refused: invalid_state
+        pass 2
+        -> w runs B3: T.a/3
+        w fails T.a
+        -> T.a/3 failed for good
+        w done T.c
+        -> T ends error
+        ",
+    );
+}
