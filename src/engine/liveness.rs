@@ -156,10 +156,16 @@ impl Engine {
             out.reply(origin, Reply::RegisterAgain { reason: "the broker knows no worker on this connection" });
             return None;
         };
+        let suspect_at = now.mono + SUSPECT_HEARTBEATS * self.config.heartbeat_ms;
+        let deadlines = &mut self.deadlines;
         self.workers.change(registration, |worker| {
             worker.seen = now.mono;
             if worker.standing == Standing::Suspect {
                 worker.standing = Standing::Active;
+                // As a suspect it was next looked at when it would be lost, which may be long after three heartbeats.
+                deadlines.remove(worker.check_at, Deadline::Worker(registration));
+                worker.check_at = suspect_at;
+                deadlines.add(suspect_at, Deadline::Worker(registration));
             }
         });
         Some(registration)

@@ -391,3 +391,20 @@ fn a_lost_dispatch_is_decided_anew() {
         ",
     );
 }
+
+#[test]
+fn a_worker_that_falls_silent_again_is_suspected_as_fast_as_before() {
+    check_with(
+        Config { heartbeat_ms: 1_000, worker_timeout_ms: 30_000, ..Config::default() },
+        "
+        template t: a
+        w registers 2
+        pass 3000
+        w beats
+        pass 3000
+        submit T t
+        v registers 1
+        -> v runs B1: T.a/1
+        ",
+    );
+}
