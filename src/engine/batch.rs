@@ -112,8 +112,18 @@ pub(crate) struct Batch {
     pub dispatched: Mono,
     /// The deadline that is set for it.
     pub due: Mono,
-    /// What the worker's completion said, once it came.
-    pub completion: Option<Vec<Difference>>,
+    pub completion: Completion,
+}
+
+/// Whether a worker has closed its side of a batch.
+#[derive(Debug)]
+pub(crate) enum Completion {
+    /// Not yet.
+    Awaited,
+    /// Its closing report: compared with what was recorded when the batch closes, since results may still follow.
+    Reported(Vec<CompletedStep>),
+    /// None will come: the worker never received the batch.
+    Waived,
 }
 
 impl Batch {
@@ -133,7 +143,11 @@ impl Batch {
 
     /// The state in which the batch closes, once its completion is in and every step is accounted for.
     pub fn closing(&self) -> Option<BatchState> {
-        if self.completion.is_none() || self.open_items().next().is_some() {
+        let awaited = match self.completion {
+            Completion::Awaited => true,
+            Completion::Reported(_) | Completion::Waived => false,
+        };
+        if awaited || self.open_items().next().is_some() {
             return None;
         }
         let timed_out = |status| matches!(status, ItemStatus::TimedOut | ItemStatus::TimedOutReleased);
@@ -148,7 +162,8 @@ impl Batch {
     }
 
     /// Compares the worker's closing report with what its partial results said.
-    pub fn differences(&self, reported: &[CompletedStep]) -> Vec<Difference> {
+    pub fn differences(&self) -> Vec<Difference> {
+        let Completion::Reported(reported) = &self.completion else { return Vec::new() };
         let mut differences = Vec::new();
         for line in reported {
             let found = self.find(line.task, &line.step, line.attempt);

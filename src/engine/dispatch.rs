@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::batch::{Batch, Item, ItemStatus};
+use crate::batch::{Batch, Completion, Item, ItemStatus};
 use crate::deadlines::Deadline;
 use crate::effect::{
     Deliver, Dispatch, DispatchedStep, DispatchedTask, Effects, NewBatch, Notice, NoticeKind, Read, Reply, Save,
@@ -92,7 +92,8 @@ impl Engine {
             ..Notice::new(NoticeKind::BatchPublished)
         });
         self.deadlines.add(due, Deadline::Batch(id));
-        self.batches.insert(id, Batch { registration, items, dispatched: now.mono, due, completion: None });
+        self.batches
+            .insert(id, Batch { registration, items, dispatched: now.mono, due, completion: Completion::Awaited });
     }
 
     /// The batch as its worker gets it: each task and each parent's result once.

@@ -85,7 +85,7 @@ impl Engine {
                 self.worker_beat(now, origin, registration, beat, out);
             }
             Event::ResultsReported { origin, results } => self.results_reported(now, origin, results, out),
-            Event::BatchReported { origin, batch, steps } => self.batch_reported(now, origin, batch, &steps, out),
+            Event::BatchReported { origin, batch, steps } => self.batch_reported(now, origin, batch, steps, out),
             Event::StepsReturned { origin, steps, reason } => {
                 self.steps_returned(now, origin, steps, &reason, out);
             }

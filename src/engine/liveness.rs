@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::ItemStatus;
+use crate::batch::{Completion, ItemStatus};
 use crate::deadlines::Deadline;
 use crate::effect::{Deliver, Effects, Notice, NoticeKind, Refusal, RefusalKind, Reply, Save, WorkerMessage};
 use crate::engine::{Engine, reason};
@@ -141,7 +141,9 @@ impl Engine {
                 self.advance_task(now, task, out);
             }
             let batch = self.batches.get_mut(&id).expect("a worker's batches are open");
-            batch.completion.get_or_insert_default();
+            if let Completion::Awaited = batch.completion {
+                batch.completion = Completion::Waived;
+            }
             let state = batch.closing().expect("its completion is set and no step of it is open");
             self.close_batch(id, state, out);
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::batch::{Batch, Item, ItemStatus};
+use crate::batch::{Batch, Completion, Item, ItemStatus};
 use crate::config::Config;
 use crate::deadlines::Deadline;
 use crate::effect::Effects;
@@ -180,7 +180,8 @@ impl Engine {
             })
             .collect();
         let registration: RegistrationId = snapshot.registration;
-        let mut batch = Batch { registration, items, dispatched: now.mono, due: now.mono, completion: None };
+        let mut batch =
+            Batch { registration, items, dispatched: now.mono, due: now.mono, completion: Completion::Awaited };
         if let Some(due) = batch.next_due() {
             batch.due = due;
             self.deadlines.add(due, Deadline::Batch(id));

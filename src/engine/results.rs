@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::batch::ItemStatus;
+use crate::batch::{Completion, ItemStatus};
 use crate::deadlines::Deadline;
 use crate::effect::{
     AttemptFailed, Deliver, Disposition, Effects, FailureCause, Notice, NoticeKind, ReceivedResult, Reply, Save,
@@ -358,20 +358,18 @@ impl Engine {
         now: Now,
         origin: Origin,
         id: BatchId,
-        steps: &[CompletedStep],
+        steps: Vec<CompletedStep>,
         out: &mut Effects,
     ) {
         let Some(registration) = self.heard_from(now, origin, out) else { return };
-        let Some(batch) = self.batches.get_mut(&id).filter(|batch| batch.registration == registration) else {
+        if self.batches.get(&id).is_none_or(|batch| batch.registration != registration) {
             // Closed before, or never this worker's: either way nothing of it is awaited.
             out.reply(origin, Reply::ResultsAccepted { results: Vec::new(), closed_batches: vec![id] });
             return;
-        };
-        let differences = batch.differences(steps);
-        batch.completion = Some(differences);
+        }
         let why: Arc<str> = Arc::from("named as returned by the batch completion");
-        for line in steps {
-            let Some(batch) = self.batches.get(&id) else { break };
+        for line in &steps {
+            let batch = &self.batches[&id];
             let Some(item) = batch.find(line.task, &line.step, line.attempt) else { continue };
             let open = batch.items[item].status == ItemStatus::Open;
             if open && line.status == CompletionStatus::Returned {
@@ -382,6 +380,8 @@ impl Engine {
                 self.release_item(registration, &at);
             }
         }
+        let batch = self.batches.get_mut(&id).expect("looked at above, and closed only below");
+        batch.completion = Completion::Reported(steps);
         if self.close_if_done(id, out) {
             out.reply(origin, Reply::ResultsAccepted { results: Vec::new(), closed_batches: vec![id] });
         } else {
@@ -409,7 +409,7 @@ impl Engine {
             worker.out = worker.out.saturating_sub(crate::task::count(held));
             worker.name()
         });
-        out.saves.push(Save::BatchClosed { batch: id, state, differences: batch.completion.unwrap_or_default() });
+        out.saves.push(Save::BatchClosed { batch: id, state, differences: batch.differences() });
         out.publish(Notice {
             batch: Some(id),
             worker,

@@ -292,3 +292,22 @@ fn a_returned_step_that_is_reported_after_all_is_late() {
         ",
     );
 }
+
+#[test]
+fn a_completion_is_compared_with_results_that_come_after_it() {
+    check(
+        "
+        template t: a b
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1 T.b/1
+        w closes B1 T.a=error T.b=complete
+        -> w sends again: T.a/1 T.b/1
+        w done T.a T.b
+        -> T ends complete
+        -> B1 closes completed
+        -> B1 differs: T.a/1 is error and was complete
+        -> w forgets B1
+        ",
+    );
+}
