@@ -141,6 +141,7 @@ impl Engine {
         let reference = item.reference(batch_id);
         self.tell_to_stop(registration, vec![reference], false, out);
         self.close_if_done(batch_id, out);
+        self.leave_if_drained(registration, out);
     }
 
     fn retry(

@@ -43,6 +43,7 @@ impl Engine {
         let Some(registration) = self.heard_from(now, origin, out) else { return };
         let (results, closed_batches) = self.take_results(now, registration, results, out);
         out.reply(origin, Reply::ResultsAccepted { results, closed_batches });
+        self.leave_if_drained(registration, out);
     }
 
     /// Takes outcomes; returns what was made of each, and the batches that they closed.
@@ -320,6 +321,7 @@ impl Engine {
             results.push((at, disposition));
         }
         out.reply(origin, Reply::ResultsAccepted { results, closed_batches });
+        self.leave_if_drained(registration, out);
     }
 
     /// Takes a step back that its worker has not run. The caller advances the task.
@@ -384,6 +386,7 @@ impl Engine {
         batch.completion = Completion::Reported(steps);
         if self.close_if_done(id, out) {
             out.reply(origin, Reply::ResultsAccepted { results: Vec::new(), closed_batches: vec![id] });
+            self.leave_if_drained(registration, out);
         } else {
             let batch = &self.batches[&id];
             let missing = batch.open_items().map(|item| batch.items[item].reference(id)).collect();
@@ -391,16 +394,16 @@ impl Engine {
         }
     }
 
-    /// Closes a batch whose completion is in and whose steps are all accounted for.
+    /// Closes a batch whose completion is in and whose steps are all accounted for. The caller lets a draining worker
+    /// leave, after it has told it of the closing.
     pub(crate) fn close_if_done(&mut self, id: BatchId, out: &mut Effects) -> bool {
         let Some(state) = self.batches.get(&id).and_then(|batch| batch.closing()) else { return false };
-        let registration = self.close_batch(id, state, out);
-        self.leave_if_drained(registration, out);
+        self.close_batch(id, state, out);
         true
     }
 
-    /// Closes a batch and frees what it held. Returns whose it was.
-    pub(crate) fn close_batch(&mut self, id: BatchId, state: BatchState, out: &mut Effects) -> RegistrationId {
+    /// Closes a batch and frees what it held.
+    pub(crate) fn close_batch(&mut self, id: BatchId, state: BatchState, out: &mut Effects) {
         let batch = self.batches.remove(&id).expect("the caller has looked at it");
         self.deadlines.remove(batch.due, Deadline::Batch(id));
         let held = batch.items.iter().filter(|item| item.status.holds_slot()).count();
@@ -416,7 +419,6 @@ impl Engine {
             state: Some(state.as_str()),
             ..Notice::new(NoticeKind::BatchClosed)
         });
-        batch.registration
     }
 
     /// Gives up the steps of a batch whose deadline has passed.
@@ -467,6 +469,7 @@ impl Engine {
         let steps = late.into_iter().map(|(_, _, reference, _)| reference).collect();
         self.tell_to_stop(registration, steps, true, out);
         self.close_if_done(id, out);
+        self.leave_if_drained(registration, out);
     }
 
     /// Tells a worker to stop steps whose outcome no longer counts.

@@ -408,3 +408,48 @@ fn a_worker_that_falls_silent_again_is_suspected_as_fast_as_before() {
         ",
     );
 }
+
+#[test]
+fn a_draining_worker_finishes_what_it_has_and_gets_no_more() {
+    check(
+        "
+        template t: a b(a)
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1
+        w drains
+        w beats
+        w done T.a
+        submit U t
+        w closes B1
+        -> B1 closes completed
+        -> w is drained
+        -> w forgets B1
+        -> w may go, 0 steps given up
+        v registers 2
+        -> v runs B2: T.b/1 U.a/1
+        ",
+    );
+}
+
+#[test]
+fn a_drained_worker_hears_of_its_last_results_before_it_may_go() {
+    check(
+        "
+        template t: a b
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1 T.b/1
+        w drains
+        w done T.a
+        w closes B1
+        -> w sends again: T.b/1
+        w done T.b
+        -> T ends complete
+        -> B1 closes completed
+        -> w is drained
+        -> w forgets B1
+        -> w may go, 0 steps given up
+        ",
+    );
+}

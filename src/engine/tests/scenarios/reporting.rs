@@ -311,3 +311,29 @@ fn a_completion_is_compared_with_results_that_come_after_it() {
         ",
     );
 }
+
+#[test]
+fn returned_steps_use_no_attempt() {
+    check(
+        "
+        template t: a[limit=1] b[limit=1]
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1 T.b/1
+        v registers 2
+        w drains
+        w returns T.a
+        -> T.a/1 comes back
+        -> v runs B2: T.a/1
+        w closes B1 T.b=returned
+        -> T.b/1 comes back
+        -> B1 closes completed
+        -> w is drained
+        -> w forgets B1
+        -> w may go, 0 steps given up
+        -> v runs B3: T.b/1
+        v done T.a T.b
+        -> T ends complete
+        ",
+    );
+}
