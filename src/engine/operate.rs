@@ -1,7 +1,7 @@
 //! What clients and operators do to a task: cancel it, give failed steps new attempts, settle a step by hand. A task that
 //! has ended is loaded from the store first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,8 +11,8 @@ use crate::effect::{
     Deliver, Effects, NoticeKind, OperatorAction, Read, Refusal, RefusalKind, Reply, Save, SettledKind,
 };
 use crate::engine::Engine;
-use crate::event::{Operation, OperationKind};
-use crate::id::{Origin, TaskId};
+use crate::event::{Operation, OperationKind, StepReference};
+use crate::id::{BatchId, Origin, RegistrationId, TaskId};
 use crate::inspect::unknown_task;
 use crate::snapshot::TaskSnapshot;
 use crate::state::{StepState, TaskState};
@@ -104,11 +104,12 @@ impl Engine {
         let before = task.state();
         let mut steps_stopped = 0;
         let mut steps_cancelled = 0;
+        let mut stopped = Vec::new();
         for step in 0..count(task.steps.len()) {
             let phase = self.tasks[&id].step(step).phase();
             match phase {
                 Phase::Dispatched(_) => {
-                    self.stop_step(id, step, phase, out);
+                    stopped.extend(self.stop_step(id, step, phase));
                     steps_stopped += 1;
                 }
                 Phase::Waiting | Phase::Ready | Phase::Retrying(_) => steps_cancelled += 1,
@@ -116,6 +117,7 @@ impl Engine {
             }
             self.move_step(id, step, StepInput::Cancelled);
         }
+        self.tell_of_stopped(stopped, out);
         out.saves.push(Save::OperatorAction(Box::new(OperatorAction {
             operation: operation.clone(),
             step: None,
@@ -127,21 +129,37 @@ impl Engine {
         Reply::TaskCancelled { task: id, steps_stopped, steps_cancelled }
     }
 
-    /// Tells the worker of a dispatched step to stop it; what it still reports is late.
-    fn stop_step(&mut self, id: TaskId, step: u32, phase: Phase, out: &mut Effects) {
-        let Phase::Dispatched(batch_id) = phase else { return };
+    /// Gives up a dispatched step; what its worker still reports is late.
+    fn stop_step(&mut self, id: TaskId, step: u32, phase: Phase) -> Option<StepReference> {
+        let Phase::Dispatched(batch_id) = phase else { return None };
         let batch = self.batches.get_mut(&batch_id).expect("a dispatched step is in an open batch");
-        let registration = batch.registration;
         let item = batch
             .items
             .iter_mut()
             .find(|item| item.task == id && item.step == step && item.status == ItemStatus::Open)
             .expect("a dispatched step is open in its batch");
         item.status = ItemStatus::Cancelled;
-        let reference = item.reference(batch_id);
-        self.tell_to_stop(registration, vec![reference], false, out);
-        self.close_if_done(batch_id, out);
-        self.leave_if_drained(registration, out);
+        Some(item.reference(batch_id))
+    }
+
+    /// Tells workers to stop steps, each worker once: a message a step could fill its queue. Closes the batches that were
+    /// waiting for those steps only.
+    fn tell_of_stopped(&mut self, stopped: Vec<StepReference>, out: &mut Effects) {
+        let batches: BTreeSet<BatchId> = stopped.iter().map(|at| at.batch).collect();
+        let mut by_worker: BTreeMap<RegistrationId, Vec<StepReference>> = BTreeMap::new();
+        for at in stopped {
+            by_worker.entry(self.batches[&at.batch].registration).or_default().push(at);
+        }
+        let registrations: Vec<RegistrationId> = by_worker.keys().copied().collect();
+        for (registration, steps) in by_worker {
+            self.tell_to_stop(registration, steps, false, out);
+        }
+        for batch in batches {
+            self.close_if_done(batch, out);
+        }
+        for registration in registrations {
+            self.leave_if_drained(registration, out);
+        }
     }
 
     fn retry(
@@ -208,7 +226,8 @@ impl Engine {
         }
         self.reopen(id, out);
         self.tasks.get_mut(&id).expect("looked up above").start();
-        self.stop_step(id, step, phase, out);
+        let stopped = self.stop_step(id, step, phase);
+        self.tell_of_stopped(stopped.into_iter().collect(), out);
         out.saves.push(Save::OperatorAction(Box::new(OperatorAction {
             operation: operation.clone(),
             step: Some(step),

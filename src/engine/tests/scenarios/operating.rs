@@ -325,3 +325,55 @@ fn a_reset_gives_a_failed_step_a_new_set_of_attempts() {
         ",
     );
 }
+
+#[test]
+fn cancelling_stops_what_runs_and_nothing_else_starts() {
+    check(
+        "
+        template t: a b c(a) d
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1 T.b/1
+        await T 1000
+        cancel T
+        -> T ends cancelled
+        -> w stops T.a/1 T.b/1: cancelled
+        -> client hears: T cancelled
+        -> T cancelled: 2 stopped, 2 never started
+        submit U t
+        w done T.a
+        -> ledger: T.a/1 late
+        -> w hears: T.a/1 late
+        -> w runs B2: U.a/1
+        w closes B1 T.b=error
+        -> B1 closes cancelled
+        -> w forgets B1
+        -> w runs B3: U.b/1
+        cancel T
+        -> client is refused: invalid_state
+        cancel X
+        -> client is refused: unknown_task
+        ",
+    );
+}
+
+#[test]
+fn a_cancelled_step_is_not_counted_against_the_others_of_its_batch() {
+    check(
+        "
+        template t: a b
+        w registers 4
+        submit T t + submit U t
+        -> w runs B1: T.a/1 T.b/1 U.a/1 U.b/1
+        cancel T
+        -> T ends cancelled
+        -> w stops T.a/1 T.b/1: cancelled
+        -> T cancelled: 2 stopped, 0 never started
+        w done U.a U.b
+        -> U ends complete
+        w closes B1 T.a=error T.b=returned
+        -> B1 closes completed
+        -> w forgets B1
+        ",
+    );
+}
