@@ -107,7 +107,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// Configuration file; the defaults alone when absent
-    #[arg(short, long = "config", value_name = "FILE", env = "TASKER_CONFIG")]
+    #[arg(short = 'c', long = "config", value_name = "FILE", env = "TASKER_CONFIG")]
     file: Option<PathBuf>,
 }
 

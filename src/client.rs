@@ -2,6 +2,7 @@
 //! correlation id and knows neither what a command means nor how its reply is shown.
 
 mod command;
+mod link;
 mod subscription;
 
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use crate::protocol::{DecodeError, ErrorReply, Message, TaskWaited, WaitForTask, decode, encode};
 
 pub use command::Command;
+use link::Link;
 pub use subscription::{Notice, Subscription};
 
 /// A single request waits at most this long at the broker, so that a client notices within it that a broker is gone.
@@ -67,7 +69,9 @@ fn seconds(duration: &Duration) -> String {
 
 /// A connection to a broker. Each has an identity of its own, so that replies to an earlier process go nowhere.
 pub struct Client {
+    /// Closed before the link, which watches it.
     socket: zmq::Socket,
+    link: Link,
     endpoint: String,
     timeout: Duration,
 }
@@ -75,12 +79,17 @@ pub struct Client {
 impl Client {
     /// Begins to connect; that nobody is there shows at the first command. `timeout` bounds each command.
     pub fn connect(endpoint: &str, timeout: Duration) -> Result<Client, Error> {
-        let socket = socket(zmq::DEALER)?;
-        socket.set_identity(Uuid::new_v4().as_bytes())?;
-        // Only a completed connection takes messages: a command is never parked for a broker that is not there.
-        socket.set_immediate(true)?;
+        let context = zmq::Context::new();
+        let socket = socket(&context, zmq::DEALER)?;
+        socket.set_identity(Uuid::new_v4().simple().to_string().as_bytes())?;
+        let link = Link::watch(&context, &socket)?;
         connect(&socket, endpoint)?;
-        Ok(Client { socket, endpoint: endpoint.to_owned(), timeout })
+        Ok(Client { socket, link, endpoint: endpoint.to_owned(), timeout })
+    }
+
+    /// The same connection with another bound for each command.
+    pub fn with_timeout(self, timeout: Duration) -> Client {
+        Client { timeout, ..self }
     }
 
     /// Sends a command and waits for its reply.
@@ -138,11 +147,16 @@ impl Client {
         }
     }
 
-    fn send(&self, message: &Message, deadline: Instant) -> Result<(), Error> {
+    fn send(&mut self, message: &Message, deadline: Instant) -> Result<(), Error> {
         let (header, body) = encode(message);
+        let unreachable = || Error::Unreachable { endpoint: self.endpoint.clone(), waited: self.timeout };
+        // A command is not parked for a broker that is not there, to be carried out when nobody waits for it.
+        if !self.link.await_connection(deadline)? {
+            return Err(unreachable());
+        }
         loop {
             if !poll(&self.socket, zmq::POLLOUT, deadline)? {
-                return Err(Error::Unreachable { endpoint: self.endpoint.clone(), waited: self.timeout });
+                return Err(unreachable());
             }
             match self.socket.send_multipart([header.as_slice(), body.as_slice()], zmq::DONTWAIT) {
                 Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => {}
@@ -164,8 +178,8 @@ impl Client {
     }
 }
 
-fn socket(kind: zmq::SocketType) -> Result<zmq::Socket, Error> {
-    let socket = zmq::Context::new().socket(kind)?;
+fn socket(context: &zmq::Context, kind: zmq::SocketType) -> Result<zmq::Socket, Error> {
+    let socket = context.socket(kind)?;
     socket.set_linger(0)?;
     socket.set_ipv6(true)?;
     socket.set_handshake_ivl(HANDSHAKE_MS)?;

@@ -10,12 +10,21 @@ use uuid::Uuid;
 use super::output::{Table, note, one_line, or_dash, print, print_json, raw};
 use super::{Exit, Failure, Format, Global};
 use crate::protocol::{ListTemplates, RegisterTemplate, ShowTemplate, TemplateDefinition, TemplateRegistered};
+use crate::template::{self, Problem};
 
 /// Longest description in a table, in characters.
 const DESCRIPTION_CHARS_MAX: usize = 60;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Check templates without a broker; every problem is printed as FILE:LINE:COLUMN: KEY: MESSAGE
+    Validate {
+        #[command(flatten)]
+        files: Files,
+        /// The environment whose overrides are applied, as in `broker.environment`
+        #[arg(short, long, value_name = "NAME")]
+        environment: Option<String>,
+    },
     /// Store templates with the broker, in the order given; the same content again changes nothing
     Register(Files),
     /// List the registered templates
@@ -41,11 +50,60 @@ pub(super) struct Files {
 impl Command {
     pub(super) fn run(self, global: &Global) -> Result<Exit, Failure> {
         match self {
+            Command::Validate { files, environment } => validate(global, &files.files, environment.as_deref()),
             Command::Register(files) => register(global, &files.files),
             Command::List { namespace } => list(global, namespace),
             Command::Show { template } => show(global, template),
         }
     }
+}
+
+/// What is wrong with one file.
+#[derive(Serialize)]
+struct Validated {
+    file: String,
+    /// `namespace/name@version`, when the file is valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<String>,
+    problems: Vec<Fault>,
+}
+
+#[derive(Serialize)]
+struct Fault {
+    line: usize,
+    column: usize,
+    key: String,
+    message: String,
+}
+
+fn validate(global: &Global, files: &[PathBuf], environment: Option<&str>) -> Result<Exit, Failure> {
+    let mut validated = Vec::new();
+    let mut faults = 0;
+    for (yaml, file) in read(files)? {
+        let (template, problems) = match template::parse(&file, &yaml, environment) {
+            Ok(definition) => (Some(definition.template.key.to_string()), Vec::new()),
+            Err(problems) => (None, problems),
+        };
+        faults += problems.len();
+        if global.output == Format::Text {
+            let lines = problems.iter().map(|problem| format!("{problem}\n")).collect::<String>();
+            print(&lines)?;
+            if let Some(template) = &template {
+                note(&format!("{file}: {template} is valid"));
+            }
+        }
+        let problems =
+            problems.into_iter().map(|Problem { line, column, key, message, .. }| Fault { line, column, key, message });
+        validated.push(Validated { file, template, problems: problems.collect() });
+    }
+    if global.output == Format::Json {
+        print_json(&validated)?;
+    }
+    if faults == 0 {
+        return Ok(Exit::Done);
+    }
+    note(&format!("problems: {faults}"));
+    Ok(Exit::Unsuccessful)
 }
 
 fn register(global: &Global, files: &[PathBuf]) -> Result<Exit, Failure> {

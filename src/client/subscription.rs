@@ -31,7 +31,7 @@ pub struct Subscription {
 impl Subscription {
     /// Begins to connect. Events from before the connection stands are not heard.
     pub fn connect(endpoint: &str) -> Result<Subscription, Error> {
-        let socket = socket(zmq::SUB)?;
+        let socket = socket(&zmq::Context::new(), zmq::SUB)?;
         for prefix in PREFIXES {
             socket.set_subscribe(prefix.as_bytes())?;
         }

@@ -1,0 +1,7 @@
+//! The `tasker` command as its users run it: without a broker, and against a ROUTER that plays one.
+
+mod client;
+mod commands;
+mod fake_broker;
+mod offline;
+mod tasker;
