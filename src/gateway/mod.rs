@@ -26,7 +26,7 @@ use crate::protocol::{self, ControlKind, HealthLevel};
 use carrier::{Carrier, Parcel, Wake};
 use sockets::Sockets;
 
-pub use summary::{Assessment, assess, step_counts};
+pub use summary::step_counts;
 pub use templates::TemplateParser;
 
 /// How to start a gateway.

@@ -52,10 +52,12 @@ impl Document {
         rows.iter().map(field).collect()
     }
 
-    /// The hex digits of the code block that follows a line.
+    /// The hex digits of the code block that follows a line; what comes after a semicolon explains them.
     pub fn block_after(&self, line: &str) -> String {
         let lines = self.text.lines().skip_while(|candidate| *candidate != line).skip(1);
-        lines.skip_while(|line| !line.starts_with("```")).skip(1).take_while(|line| !line.starts_with("```")).collect()
+        let block = lines.skip_while(|line| !line.starts_with("```")).skip(1);
+        let block = block.take_while(|line| !line.starts_with("```"));
+        block.map(|line| line.split(';').next().unwrap_or_default()).collect()
     }
 
     /// Message types: name to code and direction.
