@@ -17,10 +17,12 @@ const RECEIVE_MESSAGES_MAX: i32 = 1_000;
 const BACKLOG: i32 = 1_024;
 /// A connection that does not greet is cut after this time.
 const HANDSHAKE_MS: i32 = 5_000;
-/// Transport heartbeats find dead connections, never dead workers: libzmq answers them for a process that hangs.
-const HEARTBEAT_INTERVAL_MS: i32 = 5_000;
-const HEARTBEAT_TIMEOUT_MS: i32 = 15_000;
-const HEARTBEAT_TTL_MS: i32 = 20_000;
+/// Seconds of silence after which TCP asks whether the other host is still there, the seconds between questions, and
+/// how many stay unanswered before the connection is cut. ZMTP's own heartbeats would do the same but are not sent:
+/// implementations that do not know them, the `zeromq` crate among them, cut the connection at the first one.
+const KEEPALIVE_IDLE_S: i32 = 15;
+const KEEPALIVE_INTERVAL_S: i32 = 5;
+const KEEPALIVE_COUNT: i32 = 3;
 /// How long the last messages may take to leave at the end.
 const LINGER_MS: i32 = 1_000;
 /// The longest path of a unix socket, without its final NUL.
@@ -56,10 +58,10 @@ fn socket(context: &Context, kind: SocketType, options: &Options) -> Result<Sock
         socket.set_rcvhwm(RECEIVE_MESSAGES_MAX)?;
         socket.set_maxmsgsize(message_bytes_max)?;
         socket.set_handshake_ivl(HANDSHAKE_MS)?;
-        socket.set_heartbeat_ivl(HEARTBEAT_INTERVAL_MS)?;
-        socket.set_heartbeat_timeout(HEARTBEAT_TIMEOUT_MS)?;
-        socket.set_heartbeat_ttl(HEARTBEAT_TTL_MS)?;
         socket.set_tcp_keepalive(1)?;
+        socket.set_tcp_keepalive_idle(KEEPALIVE_IDLE_S)?;
+        socket.set_tcp_keepalive_intvl(KEEPALIVE_INTERVAL_S)?;
+        socket.set_tcp_keepalive_cnt(KEEPALIVE_COUNT)?;
         socket.set_backlog(BACKLOG)?;
         socket.set_linger(LINGER_MS)
     };
