@@ -16,18 +16,21 @@ use crate::snapshot::{BatchSnapshot, ItemRecord, Snapshot, StepSnapshot, TaskSna
 use crate::state::TaskState;
 use crate::step::{Phase, Step};
 use crate::task::{Task, count};
+use crate::template::TemplateKey;
 use crate::time::Now;
 use crate::workers::{Standing, Worker};
 
 /// Open attempts by task and step.
 type OpenSteps = HashMap<(TaskId, u32), BatchId, BuildIdHasher>;
+/// Templates of tasks that have ended while a batch with a step of theirs is open.
+type EndedTasks = HashMap<TaskId, TemplateKey, BuildIdHasher>;
 
 impl Engine {
     /// An engine with everything that the store holds unfinished. Workers have the grace period to come back and claim
     /// their batches; deadlines of steps begin anew, so that no jump of the wall clock ends one early.
     ///
     /// # Panics
-    /// When a task names a template that the snapshot lacks: the store reads both in one transaction.
+    /// When a task names a template that the snapshot lacks, or a batch a task: the store reads all in one transaction.
     pub fn recover(config: Config, seed: [u64; 2], now: Now, snapshot: Snapshot, out: &mut Effects) -> Engine {
         let mut engine = Engine::new(config, seed);
         for source in snapshot.templates {
@@ -50,8 +53,9 @@ impl Engine {
         for task in snapshot.tasks {
             engine.restore_task(now, task, &open);
         }
+        let ended: EndedTasks = snapshot.ended_tasks.into_iter().collect();
         for batch in snapshot.batches {
-            engine.restore_batch(now, batch, out);
+            engine.restore_batch(now, batch, &ended, out);
         }
         for id in ids {
             engine.advance_task(now, id, out);
@@ -151,32 +155,33 @@ impl Engine {
         }
     }
 
-    fn restore_batch(&mut self, now: Now, snapshot: BatchSnapshot, out: &mut Effects) {
+    fn restore_batch(&mut self, now: Now, snapshot: BatchSnapshot, ended: &EndedTasks, out: &mut Effects) {
         let id = snapshot.id;
         let items: Vec<Item> = snapshot
             .items
             .into_iter()
-            .filter_map(|(saved, record)| {
-                // Steps of tasks that have ended need no account any more.
-                let task = self.tasks.get(&saved.task)?;
-                let open = task.step(saved.step).phase() == Phase::Dispatched(id);
+            .map(|(saved, record)| {
+                let task = self.tasks.get(&saved.task);
+                let open = task.is_some_and(|task| task.step(saved.step).phase() == Phase::Dispatched(id));
+                let template = match task {
+                    Some(task) => task.template.clone(),
+                    None => {
+                        let index = ended.get(&saved.task).and_then(|key| self.registry.index(key));
+                        let index = index.expect("the store gives the template of every task that it names");
+                        self.registry.get(index).template.clone()
+                    }
+                };
                 let status = match record {
                     ItemRecord::Open if open => ItemStatus::Open,
-                    // Resolved by an operator while the worker had it, which may still be so.
+                    // Resolved or cancelled while the worker had it, which may still be so.
                     ItemRecord::Open => ItemStatus::Cancelled,
                     ItemRecord::Complete(checksum) => ItemStatus::Complete(checksum),
                     ItemRecord::Failed => ItemStatus::Failed,
                     ItemRecord::GivenUp => ItemStatus::TimedOutReleased,
                     ItemRecord::Returned => ItemStatus::Returned,
                 };
-                Some(Item {
-                    task: saved.task,
-                    template: task.template.clone(),
-                    step: saved.step,
-                    attempt: saved.attempt,
-                    status,
-                    deadline: now.mono + task.template.steps[saved.step as usize].timeout_ms,
-                })
+                let deadline = now.mono + template.steps[saved.step as usize].timeout_ms;
+                Item { task: saved.task, template, step: saved.step, attempt: saved.attempt, status, deadline }
             })
             .collect();
         let registration: RegistrationId = snapshot.registration;

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub templates: Vec<TemplateSource>,
     /// Unfinished tasks, in order of id.
     pub tasks: Vec<TaskSnapshot>,
+    /// Tasks that have ended and have a step in one of `batches`, with their templates.
+    pub ended_tasks: Vec<(TaskId, TemplateKey)>,
     /// Batches without a closing, in order of id.
     pub batches: Vec<BatchSnapshot>,
     /// Registrations without an end.
@@ -87,7 +89,7 @@ pub struct SettledSnapshot {
 pub struct BatchSnapshot {
     /// Its id.
     pub id: BatchId,
-    /// Who got it.
+    /// Who has it: who got it, or the latest registration of the same process, which reconnected and kept it.
     pub registration: RegistrationId,
     /// Its steps, each with what was recorded of that attempt.
     pub items: Vec<(BatchItem, ItemRecord)>,

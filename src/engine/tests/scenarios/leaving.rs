@@ -453,3 +453,68 @@ fn a_drained_worker_hears_of_its_last_results_before_it_may_go() {
         ",
     );
 }
+
+#[test]
+fn after_a_restart_steps_of_tasks_that_ended_are_no_disagreement() {
+    check(
+        "
+        template t: a
+        w registers 2
+        submit T t + submit U t
+        -> w runs B1: T.a/1 U.a/1
+        w done T.a
+        -> T ends complete
+        crash
+        w reconnects
+        -> w is reconnected
+        w done U.a
+        -> U ends complete
+        w closes B1
+        -> B1 closes completed
+        -> w forgets B1
+        ",
+    );
+}
+
+#[test]
+fn after_a_restart_a_repeated_result_of_a_task_that_ended_is_a_duplicate() {
+    check(
+        "
+        template t: a
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        w done T.a
+        -> T ends complete
+        crash
+        w reconnects unsent=T.a
+        -> w is reconnected
+        -> ledger: T.a/1 duplicate
+        -> w hears: T.a/1 duplicate
+        ",
+    );
+}
+
+#[test]
+fn after_a_restart_a_cancelled_step_still_takes_its_slot() {
+    check(
+        "
+        template t: a
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        cancel T
+        -> T ends cancelled
+        -> w stops T.a/1: cancelled
+        -> T cancelled: 1 stopped, 0 never started
+        crash
+        w reconnects
+        -> w is reconnected
+        submit U t
+        w closes B1 T.a=error
+        -> B1 closes cancelled
+        -> w forgets B1
+        -> w runs B2: U.a/1
+        ",
+    );
+}

@@ -363,6 +363,14 @@ impl Store {
         Snapshot {
             templates: self.templates.clone(),
             tasks: self.live.iter().map(|id| self.task_snapshot(now, *id).expect("a stored task")).collect(),
+            ended_tasks: self
+                .open
+                .iter()
+                .flat_map(|id| &self.batches[id].items)
+                .map(|(item, _)| &self.tasks[&item.task])
+                .filter(|task| task.state.is_some())
+                .map(|task| (task.new.id, task.new.template.key.clone()))
+                .collect(),
             batches: self
                 .open
                 .iter()
