@@ -65,9 +65,21 @@ impl Engine {
 
         let closed_batches = listed.into_iter().filter(|id| !claimed.contains(id)).collect();
         out.reply(origin, Reply::WorkerRegistered { registration, closed_batches, templates });
+        self.tell_again_to_stop(registration, &claimed, out);
         if !unacknowledged.is_empty() {
             let (results, closed_batches) = self.take_results(now, registration, unacknowledged, out);
             out.reply(origin, Reply::ResultsAccepted { results, closed_batches });
+        }
+    }
+
+    /// What a worker was told to stop it may never have heard: the message is sent once, and a connection was lost.
+    fn tell_again_to_stop(&self, registration: RegistrationId, claimed: &[BatchId], out: &mut Effects) {
+        for (status, timed_out) in [(ItemStatus::Cancelled, false), (ItemStatus::TimedOut, true)] {
+            let steps = claimed.iter().flat_map(|&id| {
+                let items = self.batches[&id].items.iter().filter(move |item| item.status == status);
+                items.map(move |item| item.reference(id))
+            });
+            self.tell_to_stop(registration, steps.collect(), timed_out, out);
         }
     }
 

@@ -474,7 +474,7 @@ impl Engine {
 
     /// Tells a worker to stop steps whose outcome no longer counts.
     pub(crate) fn tell_to_stop(
-        &mut self,
+        &self,
         registration: RegistrationId,
         steps: Vec<StepReference>,
         timed_out: bool,

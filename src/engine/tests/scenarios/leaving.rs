@@ -510,11 +510,39 @@ fn after_a_restart_a_cancelled_step_still_takes_its_slot() {
         crash
         w reconnects
         -> w is reconnected
+        -> w stops T.a/1: cancelled
         submit U t
         w closes B1 T.a=error
         -> B1 closes cancelled
         -> w forgets B1
         -> w runs B2: U.a/1
+        ",
+    );
+}
+
+#[test]
+fn a_worker_that_comes_back_is_told_again_what_to_stop() {
+    check(
+        "
+        template t: a[timeout=1000] b
+        w registers 3
+        submit T t + submit U t
+        -> w runs B1: T.a/1 T.b/1 U.a/1
+        lost: pass 1000
+        w reconnects
+        -> w is reconnected
+        pass 1000
+        -> T.a/1 timed_out, again in 2
+        -> U.a/1 timed_out, again in 2
+        -> w stops T.a/1 U.a/1: timeout
+        cancel T
+        -> T ends cancelled
+        -> w stops T.b/1: cancelled
+        -> T cancelled: 1 stopped, 1 never started
+        w reconnects
+        -> w is reconnected
+        -> w stops T.b/1: cancelled
+        -> w stops T.a/1 U.a/1: timeout
         ",
     );
 }
