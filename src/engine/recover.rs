@@ -177,7 +177,8 @@ impl Engine {
                     ItemRecord::Open => ItemStatus::Cancelled,
                     ItemRecord::Complete(checksum) => ItemStatus::Complete(checksum),
                     ItemRecord::Failed => ItemStatus::Failed,
-                    ItemRecord::GivenUp => ItemStatus::TimedOutReleased,
+                    // Its worker may still run it; if not, the slot is free when the batch closes.
+                    ItemRecord::GivenUp => ItemStatus::TimedOut,
                     ItemRecord::Returned => ItemStatus::Returned,
                 };
                 let deadline = now.mono + template.steps[saved.step as usize].timeout_ms;

@@ -104,7 +104,7 @@ pub enum ItemRecord {
     Complete(u64),
     /// A failure that the worker reported.
     Failed,
-    /// The deadline passed, or the worker was lost.
+    /// The deadline passed. (A worker that is lost closes its batches.)
     GivenUp,
     /// It came back unrun.
     Returned,

@@ -546,3 +546,27 @@ fn a_worker_that_comes_back_is_told_again_what_to_stop() {
         ",
     );
 }
+
+#[test]
+fn after_a_restart_a_step_that_timed_out_still_takes_its_slot() {
+    check(
+        "
+        template t: a[timeout=1000]
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        pass 1000
+        -> T.a/1 timed_out, again in 2
+        -> w stops T.a/1: timeout
+        crash
+        w reconnects
+        -> w is reconnected
+        -> w stops T.a/1: timeout
+        pass 2
+        w done T.a
+        -> ledger: T.a/1 late
+        -> w hears: T.a/1 late
+        -> w runs B2: T.a/2
+        ",
+    );
+}
