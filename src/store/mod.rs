@@ -24,6 +24,7 @@ mod recover;
 mod rows;
 mod statement;
 mod templates;
+mod workers;
 mod writer;
 
 pub use connect::pool;

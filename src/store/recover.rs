@@ -4,20 +4,21 @@
 //! read at all: they follow from the template. Results are read last, and only those that a child still needs.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
 use tasker_engine::{
-    BatchId, BatchItem, BatchSnapshot, Capability, ItemRecord, RegistrationId, SettledKind, SettledSnapshot,
-    StepSnapshot, TaskId, TaskLabels, TaskSnapshot, TaskState, TemplateKey, Wall, WorkerSnapshot,
+    BatchId, BatchItem, BatchSnapshot, ItemRecord, RegistrationId, SettledKind, SettledSnapshot, StepSnapshot, TaskId,
+    TaskLabels, TaskSnapshot, TaskState, TemplateKey, Wall, WorkerSnapshot,
 };
 use uuid::Uuid;
 
 use super::error::Error;
 use super::json::JsonBytes;
 use super::templates::{self, StoredTemplate};
+use super::workers;
 
 /// Results fetched at once: enough that round trips do not count, few enough that their arrays stay small.
 const RESULTS_AT_ONCE: usize = 10_000;
@@ -48,7 +49,7 @@ pub async fn recover(pool: &PgPool, lane: i16) -> Result<Recovered, Error> {
     tasks.read_steps(&mut transaction).await?;
     let batches = tasks.read_batches(&mut transaction).await?;
     tasks.read_results(&mut transaction, &definitions).await?;
-    let workers = workers(&mut transaction, lane).await?;
+    let workers = workers::unended(&mut transaction, lane).await?;
     let newest = "SELECT batch_id FROM tasker.batches ORDER BY batch_id DESC LIMIT 1";
     let newest_batch = sqlx::query_scalar(newest).fetch_optional(&mut *transaction).await?.map(BatchId);
     transaction.commit().await?;
@@ -160,7 +161,6 @@ impl Tasks {
             tasks.snapshots.push(task_snapshot(&row, template, definition.iter().map(step).collect())?);
             tasks.template_ids.push(template_id);
         }
-        drop(rows);
         Ok(tasks)
     }
 
@@ -202,7 +202,7 @@ impl Tasks {
             let checksum = row.try_get::<i64, _>("checksum")?.cast_unsigned();
             if let Some(step) = self.step(&row)? {
                 step.attempts = attempt;
-                step.settled = Some(SettledSnapshot { kind, result: bytes::Bytes::new(), checksum });
+                step.settled = Some(SettledSnapshot { kind, result: Bytes::new(), checksum });
             }
         }
         Ok(())
@@ -395,53 +395,6 @@ impl Tasks {
     }
 }
 
-async fn workers(session: &mut PgConnection, lane: i16) -> Result<Vec<WorkerSnapshot>, Error> {
-    let rows = sqlx::query(
-        "SELECT registration_id, worker, incarnation, concurrency, host, pid, language, library,
-             ARRAY (SELECT namespace FROM tasker.worker_templates AS may_run
-                    WHERE may_run.registration_id = registration.registration_id ORDER BY position) AS namespaces,
-             ARRAY (SELECT name FROM tasker.worker_templates AS may_run
-                    WHERE may_run.registration_id = registration.registration_id ORDER BY position) AS names,
-             ARRAY (SELECT version FROM tasker.worker_templates AS may_run
-                    WHERE may_run.registration_id = registration.registration_id ORDER BY position) AS versions
-         FROM tasker.worker_registrations AS registration
-         WHERE lane = $1 AND ended_at IS NULL ORDER BY registered_at, registration_id",
-    )
-    .bind(lane)
-    .fetch_all(session)
-    .await?;
-    let mut workers = Vec::with_capacity(rows.len());
-    for row in rows {
-        let namespaces: Vec<String> = row.try_get("namespaces")?;
-        let names: Vec<Option<String>> = row.try_get("names")?;
-        let versions: Vec<Option<String>> = row.try_get("versions")?;
-        let columns = namespaces.into_iter().zip(names).zip(versions);
-        workers.push(WorkerSnapshot {
-            registration: RegistrationId(row.try_get("registration_id")?),
-            name: row.try_get::<&str, _>("worker")?.into(),
-            incarnation: row.try_get("incarnation")?,
-            concurrency: number(&row, "concurrency")?,
-            capabilities: columns.map(|((namespace, name), version)| capability(namespace, name, version)).collect(),
-            host: row.try_get::<&str, _>("host")?.into(),
-            pid: u32::try_from(row.try_get::<i64, _>("pid")?).unwrap_or(0),
-            language: row.try_get::<&str, _>("language")?.into(),
-            library: row.try_get::<&str, _>("library")?.into(),
-        });
-    }
-    Ok(workers)
-}
-
-fn capability(namespace: String, name: Option<String>, version: Option<String>) -> Capability {
-    let namespace = Arc::from(namespace);
-    match (name, version) {
-        (Some(name), Some(version)) => {
-            Capability::Exact(TemplateKey { namespace, name: name.into(), version: version.into() })
-        }
-        (Some(name), None) => Capability::AnyVersion(namespace, name.into()),
-        (None, _) => Capability::Namespace(namespace),
-    }
-}
-
 fn item_record(row: &PgRow) -> Result<ItemRecord, Error> {
     Ok(match row.try_get("record")? {
         "complete" => ItemRecord::Complete(row.try_get::<i64, _>("checksum")?.cast_unsigned()),
@@ -490,7 +443,7 @@ fn task_snapshot(row: &PgRow, template: TemplateKey, steps: Vec<StepSnapshot>) -
 }
 
 /// A column of step numbers, attempts and the like.
-fn number(row: &PgRow, column: &str) -> Result<u32, Error> {
+pub(super) fn number(row: &PgRow, column: &str) -> Result<u32, Error> {
     let value: i32 = row.try_get(column)?;
     u32::try_from(value).map_err(|_| Error::corrupt(format!("`{column}` is {value}")))
 }

@@ -45,17 +45,14 @@ pub(super) async fn all(session: &mut PgConnection) -> Result<Vec<StoredTemplate
         let key = key(&row)?;
         let digest = <[u8; 32]>::try_from(row.try_get::<&[u8], _>("digest")?)
             .map_err(|_| Error::corrupt(format!("the digest of template {key} is not one of SHA-256")))?;
-        let handler_config = match row.try_get::<Option<JsonBytes>, _>("handler_config")? {
-            None => None,
-            Some(JsonBytes(json)) => Some(Arc::from(String::from_utf8_lossy(&json))),
-        };
+        let handler_config = row.try_get::<Option<JsonBytes>, _>("handler_config")?;
         templates.push(StoredTemplate {
             key,
             yaml: row.try_get::<&str, _>("definition")?.into(),
             digest,
             description: row.try_get::<Option<&str>, _>("description")?.map(Arc::from),
             task_handler_class: row.try_get::<Option<&str>, _>("task_handler_class")?.map(Arc::from),
-            handler_config,
+            handler_config: handler_config.map(|json| String::from_utf8_lossy(&json.0).into()),
         });
     }
     Ok(templates)

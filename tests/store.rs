@@ -1,0 +1,16 @@
+//! The store against a real Postgres: what is written, who may write, and what comes back.
+
+#[path = "store/claims.rs"]
+mod claims;
+#[path = "store/fence.rs"]
+mod fence;
+#[path = "store/fixture.rs"]
+mod fixture;
+#[path = "store/inbox.rs"]
+mod inbox;
+#[path = "store/recovery.rs"]
+mod recovery;
+#[path = "store/saves.rs"]
+mod saves;
+#[path = "store/views.rs"]
+mod views;

@@ -1,0 +1,50 @@
+//! Tasks that applications submit in their own transactions.
+
+use sqlx::Connection;
+use tasker_core::store::take_inbox;
+use tasker_engine::{Save, Wall};
+
+use crate::fixture::Fixture;
+
+#[tokio::test]
+async fn a_request_is_seen_when_its_transaction_commits_and_leaves_with_its_task() {
+    let mut fixture = Fixture::new().await;
+    let mut application = fixture.session().await;
+    let mut transaction = application.begin().await.unwrap();
+    let row: i64 = sqlx::query_scalar(
+        "SELECT tasker.submit_task('shop', 'diamond', '{\"a\":  1e400}', idempotency_key => 'order-1', priority => 7,
+             run_at => '2030-01-01Z', tags => ARRAY['x', 'y z'], bypass_steps => ARRAY['left'], options => '{}')",
+    )
+    .fetch_one(&mut *transaction)
+    .await
+    .unwrap();
+    assert!(take_inbox(&fixture.pool, 10, &[]).await.unwrap().is_empty());
+    transaction.commit().await.unwrap();
+
+    let taken = take_inbox(&fixture.pool, 10, &[]).await.unwrap();
+    let (found, request) = &taken[0];
+    assert_eq!((taken.len(), *found), (1, row));
+    assert_eq!((&*request.namespace, &*request.name, request.priority), ("shop", "diamond", 7));
+    assert_eq!(&request.context[..], b"{\"a\":  1e400}");
+    assert_eq!(request.idempotency_key.as_deref(), Some("order-1"));
+    assert_eq!(request.run_at, Some(Wall(1_893_456_000_000)));
+    assert_eq!(request.bypass_steps, ["left"]);
+    assert_eq!(request.labels.tags, ["x".into(), "y z".into()]);
+    assert!(take_inbox(&fixture.pool, 10, &[row]).await.unwrap().is_empty(), "in flight already");
+
+    let task = Save::Task(Box::new(fixture.task()));
+    fixture.commit(&[task, Save::InboxTaken { row, refusal: None }]).await;
+    assert_eq!(fixture.count("task_inbox").await, 0);
+}
+
+#[tokio::test]
+async fn a_refused_request_stays_with_its_reason_and_is_not_taken_again() {
+    let mut fixture = Fixture::new().await;
+    let row: i64 = sqlx::query_scalar("SELECT tasker.submit_task('shop', 'nothing', '{}')")
+        .fetch_one(&fixture.pool)
+        .await
+        .unwrap();
+    fixture.commit(&[Save::InboxTaken { row, refusal: Some("there is no such template".into()) }]).await;
+    assert!(take_inbox(&fixture.pool, 10, &[]).await.unwrap().is_empty());
+    assert_eq!(fixture.text("SELECT refusal FROM tasker.task_inbox").await, "there is no such template");
+}
