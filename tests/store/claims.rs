@@ -11,7 +11,8 @@ async fn a_lane_that_is_owned_and_alive_is_held() {
     let database = database().await;
     let owner = broker();
     let _writer = claim(&database.url, &owner, 1, LEASE).await.unwrap();
-    let Err(Error::Held { lane: 1, owner: found, remaining_ms }) = claim(&database.url, &broker(), 1, LEASE).await else {
+    let Err(Error::Held { lane: 1, owner: found, remaining_ms }) = claim(&database.url, &broker(), 1, LEASE).await
+    else {
         panic!("the lane was given away")
     };
     assert_eq!(found, owner.id);

@@ -116,7 +116,10 @@ async fn a_refused_row_leaves_nothing_of_its_group() {
     let saves = [Save::Task(Box::new(good)), Save::Task(Box::new(bad))];
     let Err(Error::Refused { sqlstate, .. }) = fixture.try_commit(&saves).await else { panic!("not refused") };
     assert_eq!(sqlstate, "22P02");
-    assert_eq!((fixture.count("tasks").await, fixture.count("steps").await, fixture.count("group_log").await), (0, 0, 1));
+    assert_eq!(
+        (fixture.count("tasks").await, fixture.count("steps").await, fixture.count("group_log").await),
+        (0, 0, 1)
+    );
     // The writer goes on, with the next seq: the refused group left no gap.
     assert_eq!(fixture.commit(&saves[..1]).await.seq, 2);
     // A second outcome of a step is refused by the key.
@@ -124,7 +127,9 @@ async fn a_refused_row_leaves_nothing_of_its_group() {
     let first = fixture.settled(id, 0, 1, batch, "1");
     fixture.commit(&[first]).await;
     let second = [fixture.settled(id, 0, 1, batch, "2")];
-    let Err(Error::Refused { sqlstate, constraint, .. }) = fixture.try_commit(&second).await else { panic!("accepted") };
+    let Err(Error::Refused { sqlstate, constraint, .. }) = fixture.try_commit(&second).await else {
+        panic!("accepted")
+    };
     assert_eq!(sqlstate, "23505");
     assert!(constraint.unwrap().contains("pkey"));
 }

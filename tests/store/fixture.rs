@@ -32,7 +32,11 @@ pub fn broker() -> Broker {
 
 /// `start`, then `left` and `right`, then `end`.
 pub fn diamond(version: &str) -> Arc<Template> {
-    template("diamond", version, &[("start", &[]), ("left", &["start"]), ("right", &["start"]), ("end", &["left", "right"])])
+    template(
+        "diamond",
+        version,
+        &[("start", &[]), ("left", &["start"]), ("right", &["start"]), ("end", &["left", "right"])],
+    )
 }
 
 pub fn template(name: &str, version: &str, steps: &[(&str, &[&str])]) -> Arc<Template> {
@@ -240,8 +244,10 @@ impl Fixture {
 
     /// The answer as one text: columns by `|`, rows by line.
     pub async fn text(&self, sql: &str) -> String {
-        let sql = format!("SELECT coalesce(string_agg(concat_ws('|', VARIADIC ARRAY(
-            SELECT value FROM json_each_text(to_json(answer)))), E'\\n'), '') FROM ({sql}) AS answer");
+        let sql = format!(
+            "SELECT coalesce(string_agg(concat_ws('|', VARIADIC ARRAY(
+            SELECT value FROM json_each_text(to_json(answer)))), E'\\n'), '') FROM ({sql}) AS answer"
+        );
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await.unwrap()
     }
 
@@ -261,10 +267,11 @@ impl Fixture {
 
     /// Ends the writer's session from outside, and waits until it is gone.
     pub async fn kill_writer(&self) {
-        let gone: bool = sqlx::query_scalar("SELECT pg_terminate_backend(backend_pid, 5000) FROM tasker.lanes WHERE lane = 1")
-            .fetch_one(&self.pool)
-            .await
-            .unwrap();
+        let gone: bool =
+            sqlx::query_scalar("SELECT pg_terminate_backend(backend_pid, 5000) FROM tasker.lanes WHERE lane = 1")
+                .fetch_one(&self.pool)
+                .await
+                .unwrap();
         assert!(gone, "the session of the writer did not end");
     }
 }

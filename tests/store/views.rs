@@ -1,0 +1,232 @@
+//! The views agree with what a person works out from the same history.
+
+use tasker_core::store::{ListFilter, list_tasks, task_status};
+use tasker_engine::*;
+
+use crate::fixture::{Fixture, template};
+
+/// A task in short: state, states of the steps, execution status, recommended action, percentage, health.
+async fn check(fixture: &Fixture, task: TaskId, state: &str, steps: &str, words: [&str; 3], percentage: f64) {
+    let view = task_status(&fixture.pool, task, true, &[]).await.unwrap().unwrap();
+    let mark = |step: &tasker_core::store::StepView| format!("{}{}", step.state, if step.ready { "!" } else { "" });
+    let found: Vec<String> = view.steps.iter().map(mark).collect();
+    assert_eq!(found.join(" "), steps);
+    assert_eq!(view.state, state, "{steps}");
+    assert_eq!([&*view.execution_status, &*view.recommended_action, &*view.health], words, "{steps}");
+    assert_eq!(view.completion_percentage, percentage, "{steps}");
+    let counts = view.counts;
+    let count = |state: &str| view.steps.iter().filter(|step| step.state == state).count() as u32;
+    assert_eq!(counts.ready, view.steps.iter().filter(|step| step.ready).count() as u32);
+    assert_eq!(
+        (counts.pending, counts.in_progress, counts.complete),
+        (count("pending"), count("in_progress"), count("complete"))
+    );
+    assert_eq!((counts.error, counts.cancelled), (count("error"), count("cancelled")));
+    assert_eq!(
+        (counts.resolved_manually, counts.waiting_for_retry),
+        (count("resolved_manually"), count("waiting_for_retry"))
+    );
+    assert_eq!(view.total, 4);
+}
+
+const READY: [&str; 3] = ["has_ready_steps", "execute_ready_steps", "healthy"];
+const DONE: [&str; 3] = ["all_complete", "none", "healthy"];
+const PROCESSING: [&str; 3] = ["processing", "wait_for_completion", "healthy"];
+
+#[tokio::test]
+async fn a_diamond_from_request_to_end() {
+    let mut fixture = Fixture::new().await;
+    let task = fixture.stored_task().await;
+    check(&fixture, task, "pending", "pending! pending pending pending", READY, 0.0).await;
+    let batch = fixture.dispatch(task, 0, 1).await;
+    check(&fixture, task, "in_progress", "in_progress pending pending pending", PROCESSING, 0.0).await;
+    fixture.commit(&[fixture.settled(task, 0, 1, batch, "1")]).await;
+    check(&fixture, task, "in_progress", "complete pending! pending! pending", READY, 25.0).await;
+    let batch = fixture.dispatch(task, 1, 1).await;
+    fixture.commit(&[fixture.settled(task, 1, 1, batch, "1"), fixture.set(task, 2, 0, SettledKind::Bypassed)]).await;
+    check(&fixture, task, "in_progress", "complete complete resolved_manually pending!", READY, 75.0).await;
+    let batch = fixture.dispatch(task, 3, 1).await;
+    let saves = [fixture.settled(task, 3, 1, batch, "1"), fixture.ended(task, TaskState::ResolvedManually)];
+    fixture.commit(&saves).await;
+    let steps = "complete complete resolved_manually complete";
+    check(&fixture, task, "resolved_manually", steps, DONE, 100.0).await;
+}
+
+#[tokio::test]
+async fn failures_retries_and_resets() {
+    let mut fixture = Fixture::new().await;
+    let task = fixture.stored_task().await;
+    let batch = fixture.dispatch(task, 0, 1).await;
+    fixture.commit(&[fixture.failed(task, 0, 1, batch, FailureCause::Failed, Some(60_000))]).await;
+    let waiting = ["waiting_for_retry", "wait_for_retry", "recovering"];
+    check(&fixture, task, "in_progress", "waiting_for_retry pending pending pending", waiting, 0.0).await;
+    let batch = fixture.dispatch(task, 0, 2).await;
+    check(&fixture, task, "in_progress", "in_progress pending pending pending", PROCESSING, 0.0).await;
+    fixture.commit(&[Save::StepReturned { task, step: 0, attempt: 2, batch, reason: "drain".into() }]).await;
+    check(&fixture, task, "in_progress", "pending! pending pending pending", READY, 0.0).await;
+    let batch = fixture.dispatch(task, 0, 2).await;
+    fixture.commit(&[fixture.settled(task, 0, 2, batch, "1")]).await;
+    let (batch, both) = fixture.batch(&[(task, 1, 1), (task, 2, 1)]);
+    fixture.commit(&[both, fixture.failed(task, 1, 1, batch, FailureCause::TimedOut, None)]).await;
+    // One branch has failed, the other one runs on.
+    let recovering = ["processing", "wait_for_completion", "recovering"];
+    check(&fixture, task, "in_progress", "complete error in_progress pending", recovering, 25.0).await;
+    fixture.commit(&[fixture.settled(task, 2, 1, batch, "1"), fixture.ended(task, TaskState::Error)]).await;
+    let blocked = ["blocked_by_failures", "handle_failures", "blocked"];
+    check(&fixture, task, "error", "complete error complete pending", blocked, 50.0).await;
+    fixture.commit(&[fixture.reset(task, 1, 1), Save::TaskReopened { task }]).await;
+    check(&fixture, task, "in_progress", "complete pending! complete pending", READY, 50.0).await;
+    let view = task_status(&fixture.pool, task, true, &["left".into(), "right".into()]).await.unwrap().unwrap();
+    assert_eq!((view.steps[1].attempts, view.steps[1].retry_limit), (1, 4));
+    assert_eq!(view.steps[1].error_class.as_deref(), Some("Net::Error"));
+    assert_eq!((&view.steps[1].result, view.steps[2].result.as_deref()), (&None, Some(&b"1"[..])));
+    assert_eq!(view.steps[0].result, None, "not asked for");
+    assert_eq!(
+        (view.steps[2].worker.as_deref(), &view.steps[3].parents[..]),
+        (Some("worker-1"), &["left".into(), "right".into()][..])
+    );
+
+    let sql = format!(
+        "SELECT coalesce(step, '-') AS step, coalesce(attempt, 0) AS n, coalesce(from_state, '-') AS f, to_state
+         FROM tasker.transitions WHERE task_id = '{task}' AND (step IS NULL OR step IN ('start', 'left'))
+         ORDER BY step NULLS FIRST, seq, n, phase"
+    );
+    assert_eq!(
+        fixture.text(&sql).await.lines().collect::<Vec<_>>(),
+        [
+            "-|0|-|pending",
+            "-|0|pending|in_progress",
+            "-|0|in_progress|error",
+            "-|0|error|in_progress",
+            "left|0|-|pending",
+            "left|1|pending|in_progress",
+            "left|1|in_progress|error",
+            "left|1|error|pending",
+            "start|0|-|pending",
+            "start|1|pending|in_progress",
+            "start|1|in_progress|waiting_for_retry",
+            "start|2|waiting_for_retry|in_progress",
+            "start|2|in_progress|pending",
+            "start|2|pending|in_progress",
+            "start|2|in_progress|complete",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_task() {
+    let mut fixture = Fixture::new().await;
+    let task = fixture.stored_task().await;
+    let batch = fixture.dispatch(task, 0, 1).await;
+    let cancel = fixture.action(task, None, OperationKind::Cancel, "in_progress", "cancelled", 0);
+    fixture.commit(&[cancel, fixture.ended(task, TaskState::Cancelled)]).await;
+    let words = ["blocked_by_failures", "none", "healthy"];
+    check(&fixture, task, "cancelled", "cancelled cancelled cancelled cancelled", words, 0.0).await;
+    fixture.oldest_open_batch = None;
+    fixture.commit(&[Save::BatchClosed { batch, state: BatchState::Cancelled, differences: vec![] }]).await;
+    check(&fixture, task, "cancelled", "cancelled cancelled cancelled cancelled", words, 0.0).await;
+    let sql = format!(
+        "SELECT from_state, to_state, by FROM tasker.transitions WHERE task_id = '{task}' AND step = 'start'
+         ORDER BY seq, attempt, phase"
+    );
+    // The dispatch is in the audit although nothing came of it.
+    assert_eq!(fixture.text(&sql).await, "pending\npending|in_progress\nin_progress|cancelled|ada");
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_its_time_has_nothing_ready() {
+    let mut fixture = Fixture::new().await;
+    let mut task = fixture.task();
+    task.run_at = Some(Wall(4_102_444_800_000));
+    let id = task.id;
+    fixture.commit(&[Save::Task(Box::new(task))]).await;
+    let words = ["waiting_for_dependencies", "wait_for_dependencies", "healthy"];
+    check(&fixture, id, "pending", "pending pending pending pending", words, 0.0).await;
+    let view = task_status(&fixture.pool, id, true, &[]).await.unwrap().unwrap();
+    assert_eq!(view.steps[0].reason, "its task does not start before 2100-01-01 00:00:00+00");
+    assert_eq!(view.steps[3].reason, "it waits for left, right");
+    assert_eq!(view.run_at_ms, Some(4_102_444_800_000));
+}
+
+#[tokio::test]
+async fn batches_and_workers() {
+    let mut fixture = Fixture::new().await;
+    let task = fixture.stored_task().await;
+    let (batch, save) = fixture.batch(&[(task, 0, 1), (task, 1, 1), (task, 2, 1)]);
+    fixture.commit(&[save]).await;
+    let sql = "SELECT worker, state, total, complete, failed, returned FROM tasker.batch_status";
+    assert_eq!(fixture.text(sql).await, "worker-1|published|3|0|0|0");
+    let saves =
+        [fixture.settled(task, 0, 1, batch, "1"), fixture.failed(task, 1, 1, batch, FailureCause::Failed, Some(0))];
+    fixture.commit(&saves).await;
+    assert_eq!(fixture.text(sql).await, "worker-1|executing|3|1|1|0");
+    let health = "SELECT worker, state, steps_in_progress, batches_open FROM tasker.worker_health";
+    assert_eq!(fixture.text(health).await, "worker-1|registered|1|1");
+    let saves = [
+        Save::StepReturned { task, step: 2, attempt: 1, batch, reason: "full".into() },
+        Save::BatchClosed { batch, state: BatchState::Completed, differences: vec![] },
+    ];
+    fixture.commit(&saves).await;
+    assert_eq!(fixture.text(sql).await, "worker-1|completed|3|1|1|1");
+    assert_eq!(fixture.text(health).await, "worker-1|registered|0|0");
+    let slowest = "SELECT step, runs, mean_ms, max_ms FROM tasker.slowest_steps";
+    assert_eq!(fixture.text(slowest).await, "start|1|1.500|1.500");
+}
+
+#[tokio::test]
+async fn lists_are_newest_first_and_filtered() {
+    let mut fixture = Fixture::new().await;
+    let mut tasks = vec![];
+    for index in 0..5 {
+        let mut task = fixture.task();
+        task.labels.tags = if index % 2 == 0 { vec!["even".into()] } else { vec![] };
+        tasks.push(task.id);
+        fixture.commit(&[Save::Task(Box::new(task))]).await;
+    }
+    fixture.dispatch(tasks[0], 0, 1).await;
+    let batch = fixture.dispatch(tasks[1], 0, 1).await;
+    fixture.commit(&[fixture.settled(tasks[1], 0, 1, batch, "1")]).await;
+    fixture.commit(&[fixture.ended(tasks[2], TaskState::Cancelled)]).await;
+    let list = async |filter: ListFilter| {
+        let found = list_tasks(&fixture.pool, &filter).await.unwrap();
+        found.iter().map(|view| tasks.iter().position(|id| *id == view.id).unwrap()).collect::<Vec<_>>()
+    };
+    let all = ListFilter { limit: 10, ..ListFilter::default() };
+    assert_eq!(list(all.clone()).await, [4, 3, 2, 1, 0]);
+    assert_eq!(list(ListFilter { limit: 2, before: Some(tasks[3]), ..all.clone() }).await, [2, 1]);
+    assert_eq!(list(ListFilter { state: Some("in_progress".into()), ..all.clone() }).await, [1, 0]);
+    assert_eq!(list(ListFilter { state: Some("pending".into()), ..all.clone() }).await, [4, 3]);
+    assert_eq!(list(ListFilter { state: Some("cancelled".into()), ..all.clone() }).await, [2]);
+    assert_eq!(list(ListFilter { tag: Some("even".into()), ..all.clone() }).await, [4, 2, 0]);
+    assert_eq!(
+        list(ListFilter { namespace: Some("shop".into()), name: Some("x".into()), ..all.clone() }).await,
+        [0; 0]
+    );
+}
+
+#[tokio::test]
+async fn the_status_of_a_large_task_reads_only_that_task() {
+    let names: Vec<String> = (0..1000).map(|number| format!("s{number}")).collect();
+    let parents: Vec<Vec<&str>> =
+        (0..1000).map(|number| if number == 0 { vec![] } else { vec![&*names[number / 2], "s0"] }).collect();
+    let steps: Vec<(&str, &[&str])> = names
+        .iter()
+        .zip(&parents)
+        .map(|(name, parents)| (&**name, if &**name == "s1" { &["s0"][..] } else { parents }))
+        .collect();
+    let mut fixture = Fixture::with(template("tree", "1.0.0", &steps)).await;
+    let others: Vec<Save> = (0..50).map(|_| Save::Task(Box::new(fixture.task()))).collect();
+    fixture.commit(&others).await;
+    let task = fixture.stored_task().await;
+    let (batch, save) = fixture.batch(&[(task, 0, 1)]);
+    fixture.commit(&[save, fixture.settled(task, 0, 1, batch, "1")]).await;
+    fixture.execute("ANALYZE").await;
+    let view = task_status(&fixture.pool, task, false, &[]).await.unwrap().unwrap();
+    assert_eq!((view.total, view.counts.complete, view.counts.ready), (1000, 1, 1));
+
+    // Nothing of the other 50,000 steps is read: the steps are found by their key.
+    let sql = format!("EXPLAIN SELECT * FROM tasker.task_status WHERE task_id = '{task}'");
+    let plan: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&fixture.pool).await.unwrap();
+    assert!(!plan.iter().any(|line| line.contains("Seq Scan on steps_y")), "{plan:#?}");
+    assert!(!plan.iter().any(|line| line.contains("Recursive")), "{plan:#?}");
+}
