@@ -231,6 +231,7 @@ impl Engine {
         self.move_step(id, step, input);
         let checksum = crate::checksum(&result);
         let task = self.tasks.get_mut(&id).expect("moved just now");
+        task.start();
         task.step_mut(step).checksum = checksum;
         let attempt = task.step(step).attempts;
         out.publish(task.step_notice(NoticeKind::StepResolved, step));

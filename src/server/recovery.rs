@@ -81,6 +81,7 @@ pub(super) async fn recover(pool: &PgPool, config: &Config, now: Now, out: &mut 
     let snapshot = Snapshot {
         templates,
         tasks: recovered.tasks,
+        ended_tasks: recovered.ended_tasks,
         batches: recovered.batches,
         workers: recovered.workers,
         newest_batch: recovered.newest_batch,

@@ -3,7 +3,8 @@
 //! Everything is read set by set, never task by task, in one transaction with one view of the database. Step rows are not
 //! read at all: they follow from the template. Results are read last, and only those that a child still needs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -30,6 +31,8 @@ pub struct Recovered {
     pub templates: Vec<StoredTemplate>,
     /// Unfinished tasks, in order of id.
     pub tasks: Vec<TaskSnapshot>,
+    /// Tasks that have ended and have a step in one of `batches`, with their templates.
+    pub ended_tasks: Vec<(TaskId, TemplateKey)>,
     /// Batches without a closing, in order of id.
     pub batches: Vec<BatchSnapshot>,
     /// Registrations without an end.
@@ -48,12 +51,43 @@ pub async fn recover(pool: &PgPool, lane: i16) -> Result<Recovered, Error> {
     let mut tasks = Tasks::read(&mut transaction, Scope::Unfinished(lane), &definitions).await?;
     tasks.read_steps(&mut transaction).await?;
     let batches = tasks.read_batches(&mut transaction).await?;
+    let ended_tasks = ended_tasks(&mut transaction, &tasks.snapshots, &batches).await?;
     tasks.read_results(&mut transaction, &definitions).await?;
     let workers = workers::unended(&mut transaction, lane).await?;
     let newest = "SELECT batch_id FROM tasker.batches ORDER BY batch_id DESC LIMIT 1";
     let newest_batch = sqlx::query_scalar(newest).fetch_optional(&mut *transaction).await?.map(BatchId);
     transaction.commit().await?;
-    Ok(Recovered { templates, tasks: tasks.snapshots, batches, workers, newest_batch })
+    Ok(Recovered { templates, tasks: tasks.snapshots, ended_tasks, batches, workers, newest_batch })
+}
+
+/// The templates of the tasks that have ended while a worker still had steps of them.
+async fn ended_tasks(
+    session: &mut PgConnection,
+    unfinished: &[TaskSnapshot],
+    batches: &[BatchSnapshot],
+) -> Result<Vec<(TaskId, TemplateKey)>, Error> {
+    let in_batches = batches.iter().flat_map(|batch| &batch.items).map(|(item, _)| item.task);
+    let ended: BTreeSet<TaskId> =
+        in_batches.filter(|task| unfinished.binary_search_by_key(task, |snapshot| snapshot.id).is_err()).collect();
+    let rows = sqlx::query(
+        "SELECT task.task_id, template.namespace, template.name, template.version FROM tasker.tasks AS task
+         JOIN tasker.task_templates AS template ON template.template_id = task.template_id
+         WHERE task.task_id = ANY ($1)",
+    )
+    .bind(ended.into_iter().map(|task| task.0).collect::<Vec<_>>())
+    .fetch_all(session)
+    .await?;
+    let text = |row: &PgRow, column: &str| Ok::<Arc<str>, Error>(Arc::from(row.try_get::<&str, _>(column)?));
+    let mut templates = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let key = TemplateKey {
+            namespace: text(row, "namespace")?,
+            name: text(row, "name")?,
+            version: text(row, "version")?,
+        };
+        templates.push((TaskId(row.try_get("task_id")?), key));
+    }
+    Ok(templates)
 }
 
 /// Reads one task, also one that has ended.
