@@ -120,13 +120,14 @@ CREATE TABLE tasker.task_reopenings (
     PRIMARY KEY (task_id, seq)
 );
 
--- Not partitioned with the tasks: a key names its request for ever, over all versions of a template, so that a request
--- that is repeated after a deploy finds the first task.
+-- Not partitioned with the tasks, and not joined with them: a key names its request for ever, also when the task's rows
+-- have left, and over all versions of a template, so that a request that is repeated after a deploy finds the first task.
 CREATE TABLE tasker.idempotency_keys (
-    namespace text NOT NULL,
-    name      text NOT NULL,
-    key       text NOT NULL,
-    task_id   uuid NOT NULL,
+    namespace   text NOT NULL,
+    name        text NOT NULL,
+    key         text NOT NULL,
+    task_id     uuid NOT NULL,
+    template_id integer NOT NULL,
     PRIMARY KEY (namespace, name, key)
 );
 

@@ -68,13 +68,17 @@ fn tasks<'q>(statement: Statement<'q>, rows: &'q Rows<'q>, template_ids: &'q [i3
     )
 }
 
-fn keys<'q>(statement: Statement<'q>, rows: &'q Rows<'q>, _: &'q [i32]) -> Statement<'q> {
-    let keyed = || rows.tasks.iter().filter_map(|row| Some((row.task, row.task.idempotency_key.as_deref()?)));
+fn keys<'q>(statement: Statement<'q>, rows: &'q Rows<'q>, template_ids: &'q [i32]) -> Statement<'q> {
+    let keyed = || {
+        let tasks = rows.tasks.iter().map(|row| row.task).zip(template_ids);
+        tasks.filter_map(|(task, template_id)| Some((task, *template_id, task.idempotency_key.as_deref()?)))
+    };
     statement
-        .bind(keyed().map(|(task, _)| &*task.template.key.namespace).bind_iter())
-        .bind(keyed().map(|(task, _)| &*task.template.key.name).bind_iter())
-        .bind(keyed().map(|(_, key)| key).bind_iter())
-        .bind(keyed().map(|(task, _)| task.id.0).bind_iter())
+        .bind(keyed().map(|(task, _, _)| &*task.template.key.namespace).bind_iter())
+        .bind(keyed().map(|(task, _, _)| &*task.template.key.name).bind_iter())
+        .bind(keyed().map(|(_, _, key)| key).bind_iter())
+        .bind(keyed().map(|(task, _, _)| task.id.0).bind_iter())
+        .bind(keyed().map(|(_, template_id, _)| template_id).bind_iter())
 }
 
 fn reopened<'q>(statement: Statement<'q>, rows: &'q Rows<'q>, _: &'q [i32]) -> Statement<'q> {

@@ -209,8 +209,7 @@ pub async fn lookup_keys(pool: &PgPool, keys: &[KeyLookup]) -> Result<Vec<Option
         "SELECT found.task_id, asked.namespace, asked.name, template.version
          FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (namespace, name, key, position)
          LEFT JOIN (tasker.idempotency_keys AS found
-                    JOIN tasker.tasks AS task ON task.task_id = found.task_id
-                    JOIN tasker.task_templates AS template ON template.template_id = task.template_id)
+                    JOIN tasker.task_templates AS template ON template.template_id = found.template_id)
                 ON found.namespace = asked.namespace AND found.name = asked.name AND found.key = asked.key
          ORDER BY asked.position",
     )

@@ -1,15 +1,24 @@
 //! Brings the schema up to date, and keeps partitions ready for the months to come.
 
 use std::str::FromStr;
+use std::sync::LazyLock;
 
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use super::error::Error;
 
 /// The migrations, embedded. They only go forward.
-pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+///
+/// Their log is named with its schema: a role called `tasker` finds tables in a schema of its own name first, so that a
+/// log without one would be another after the first migration than before.
+pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("./migrations");
+    migrator.create_schema("tasker");
+    migrator.dangerous_set_table_name("tasker._sqlx_migrations");
+    migrator
+});
 
 /// Months for which partitions are kept ready, the current one included: a broker that is restarted, or calls
 /// [`ensure_partitions`], once in two months never writes into a default partition.
@@ -19,7 +28,7 @@ const MONTHS_READY: i32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MigrationReport {
     /// Migrations that were run now.
-    pub applied: usize,
+    pub applied: i64,
     /// The version of the schema.
     pub version: i64,
     /// Partitions that were made now.
@@ -29,17 +38,20 @@ pub struct MigrationReport {
 /// Runs the migrations that are missing and makes the partitions of this month and the next two.
 pub async fn migrate(url: &str) -> Result<MigrationReport, Error> {
     let mut session = PgConnectOptions::from_str(url)?.application_name("tasker migrate").connect().await?;
-    session.ensure_migrations_table(&MIGRATOR.table_name).await?;
-    let before = session.list_applied_migrations(&MIGRATOR.table_name).await?.len();
+    let log_exists = "SELECT to_regclass('tasker._sqlx_migrations') IS NOT NULL";
+    let before =
+        if sqlx::query_scalar(log_exists).fetch_one(&mut session).await? { applied(&mut session).await?.0 } else { 0 };
     MIGRATOR.run(&mut session).await?;
-    let after = session.list_applied_migrations(&MIGRATOR.table_name).await?;
+    let (after, version) = applied(&mut session).await?;
     let partitions = ensure_partitions(&mut session).await?;
     session.close().await?;
-    Ok(MigrationReport {
-        applied: after.len().saturating_sub(before),
-        version: after.iter().map(|migration| migration.version).max().unwrap_or(0),
-        partitions,
-    })
+    Ok(MigrationReport { applied: after - before, version, partitions })
+}
+
+/// How many migrations were run, and the last one.
+async fn applied(session: &mut PgConnection) -> Result<(i64, i64), Error> {
+    let sql = "SELECT count(*), coalesce(max(version), 0) FROM tasker._sqlx_migrations";
+    Ok(sqlx::query_as(sql).fetch_one(session).await?)
 }
 
 /// Makes the partitions of this month and the next two where they are missing, and says how many it made. To be called

@@ -55,13 +55,14 @@ pub(super) const PARTS: [Part; 16] = [
         )",
     },
     Part {
-        parameters: 4,
+        parameters: 5,
         is_needed: |rows| rows.tasks.iter().any(|row| row.task.idempotency_key.is_some()),
         sql: "new_keys AS (
-            INSERT INTO tasker.idempotency_keys (namespace, name, key, task_id)
-            SELECT namespace, name, key, task_id
+            INSERT INTO tasker.idempotency_keys (namespace, name, key, task_id, template_id)
+            SELECT namespace, name, key, task_id, template_id
             FROM fence, (SELECT unnest({1}::text[]) AS namespace, unnest({2}::text[]) AS name,
-                unnest({3}::text[]) AS key, unnest({4}::uuid[]) AS task_id) AS row
+                unnest({3}::text[]) AS key, unnest({4}::uuid[]) AS task_id,
+                unnest({5}::integer[]) AS template_id) AS row
         )",
     },
     Part {

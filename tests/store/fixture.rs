@@ -98,7 +98,7 @@ impl Fixture {
 
     pub async fn with(template: Arc<Template>) -> Fixture {
         let database = database().await;
-        let pool = pool(&database.url).unwrap();
+        let pool = pool(&database.url, 4).unwrap();
         let writer = claim(&database.url, &broker(), 1, LEASE).await.unwrap();
         let registration = RegistrationId(Uuid::now_v7());
         let mut fixture = Fixture { database, pool, writer, template, registration, oldest_open_batch: None };

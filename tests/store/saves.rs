@@ -67,7 +67,7 @@ async fn a_task_is_stored_with_its_request_and_steps_and_its_template_may_come_i
     );
     let key = |name: &str, key: &str| KeyLookup { namespace: "shop".into(), name: name.into(), key: key.into() };
     let asked = [key("diamond", "nothing"), key("diamond", "order-7"), key("refund", "order-7")];
-    assert_eq!(lookup_keys(&fixture.pool, &asked).await.unwrap(), [None, Some(id), None]);
+    assert_eq!(lookup_keys(&fixture.pool, &asked).await.unwrap(), [None, Some((id, newer.key.clone())), None]);
     assert!(lookup_keys(&fixture.pool, &[]).await.unwrap().is_empty());
 }
 
