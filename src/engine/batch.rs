@@ -110,6 +110,8 @@ pub(crate) struct Batch {
     pub registration: RegistrationId,
     pub items: Vec<Item>,
     pub dispatched: Mono,
+    /// When its worker was last told something of it: to run it, or to stop steps of it.
+    pub told: Mono,
     /// The deadline that is set for it.
     pub due: Mono,
     pub completion: Completion,

@@ -92,8 +92,10 @@ impl Engine {
             ..Notice::new(NoticeKind::BatchPublished)
         });
         self.deadlines.add(due, Deadline::Batch(id));
-        self.batches
-            .insert(id, Batch { registration, items, dispatched: now.mono, due, completion: Completion::Awaited });
+        self.batches.insert(
+            id,
+            Batch { registration, items, dispatched: now.mono, told: now.mono, due, completion: Completion::Awaited },
+        );
     }
 
     /// The batch as its worker gets it: each task and each parent's result once.

@@ -8,6 +8,7 @@ use crate::effect::{Deliver, Effects, Notice, NoticeKind, Refusal, RefusalKind, 
 use crate::engine::{Engine, reason};
 use crate::event::{Beat, Capability, TemplateSource, WorkerIntroduction};
 use crate::id::{BatchId, Origin, PeerId, RegistrationId};
+use crate::task::count;
 use crate::time::Now;
 use crate::workers::{Standing, Worker};
 
@@ -48,7 +49,7 @@ impl Engine {
         for &id in &claimed {
             let batch = self.batches.get_mut(&id).expect("claimed batches are open");
             batch.registration = registration;
-            worker.out += crate::task::count(batch.items.iter().filter(|item| item.status.holds_slot()).count());
+            worker.out += count(batch.items.iter().filter(|item| item.status.holds_slot()).count());
             worker.batches.insert(id);
         }
         worker.check_at = now.mono + SUSPECT_HEARTBEATS * self.config.heartbeat_ms;
@@ -206,16 +207,19 @@ impl Engine {
         }
     }
 
-    /// Slots of batches so old that the worker must have seen them before it sent this heartbeat.
+    /// Slots of batches so old that the worker must have seen them before it sent this heartbeat. A worker may stop a
+    /// step at once or run it on; but of a batch that it has, it runs something or reports the completion.
     fn settled_slots(&self, now: Now, worker: &Worker) -> u32 {
         let age = 2 * self.config.heartbeat_ms;
         worker
             .batches
             .iter()
             .map(|id| &self.batches[id])
-            .filter(|batch| now.mono.since(batch.dispatched) > age)
-            .flat_map(|batch| &batch.items)
-            .map(|item| u32::from(item.status == ItemStatus::Open))
+            .filter(|batch| now.mono.since(batch.told) > age)
+            .map(|batch| match count(batch.open_items().count()) {
+                0 => u32::from(batch.items.iter().any(|item| item.status.holds_slot())),
+                open => open,
+            })
             .sum()
     }
 

@@ -109,7 +109,7 @@ impl Engine {
             let phase = self.tasks[&id].step(step).phase();
             match phase {
                 Phase::Dispatched(_) => {
-                    stopped.extend(self.stop_step(id, step, phase));
+                    stopped.extend(self.stop_step(now, id, step, phase));
                     steps_stopped += 1;
                 }
                 Phase::Waiting | Phase::Ready | Phase::Retrying(_) => steps_cancelled += 1,
@@ -130,7 +130,7 @@ impl Engine {
     }
 
     /// Gives up a dispatched step; what its worker still reports is late.
-    fn stop_step(&mut self, id: TaskId, step: u32, phase: Phase) -> Option<StepReference> {
+    fn stop_step(&mut self, now: Now, id: TaskId, step: u32, phase: Phase) -> Option<StepReference> {
         let Phase::Dispatched(batch_id) = phase else { return None };
         let batch = self.batches.get_mut(&batch_id).expect("a dispatched step is in an open batch");
         let item = batch
@@ -139,7 +139,9 @@ impl Engine {
             .find(|item| item.task == id && item.step == step && item.status == ItemStatus::Open)
             .expect("a dispatched step is open in its batch");
         item.status = ItemStatus::Cancelled;
-        Some(item.reference(batch_id))
+        let reference = item.reference(batch_id);
+        batch.told = now.mono;
+        Some(reference)
     }
 
     /// Tells workers to stop steps, each worker once: a message a step could fill its queue. Closes the batches that were
@@ -226,7 +228,7 @@ impl Engine {
         }
         self.reopen(id, out);
         self.tasks.get_mut(&id).expect("looked up above").start();
-        let stopped = self.stop_step(id, step, phase);
+        let stopped = self.stop_step(now, id, step, phase);
         self.tell_of_stopped(stopped.into_iter().collect(), out);
         out.saves.push(Save::OperatorAction(Box::new(OperatorAction {
             operation: operation.clone(),

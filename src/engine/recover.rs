@@ -186,8 +186,14 @@ impl Engine {
             })
             .collect();
         let registration: RegistrationId = snapshot.registration;
-        let mut batch =
-            Batch { registration, items, dispatched: now.mono, due: now.mono, completion: Completion::Awaited };
+        let mut batch = Batch {
+            registration,
+            items,
+            dispatched: now.mono,
+            told: now.mono,
+            due: now.mono,
+            completion: Completion::Awaited,
+        };
         if let Some(due) = batch.next_due() {
             batch.due = due;
             self.deadlines.add(due, Deadline::Batch(id));

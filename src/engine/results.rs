@@ -437,6 +437,9 @@ impl Engine {
                 ));
             }
         }
+        if !late.is_empty() {
+            batch.told = now.mono;
+        }
         if let Some(due) = batch.next_due() {
             batch.due = due;
             self.deadlines.add(due, Deadline::Batch(id));

@@ -570,3 +570,28 @@ fn after_a_restart_a_step_that_timed_out_still_takes_its_slot() {
         ",
     );
 }
+
+#[test]
+fn a_batch_that_never_arrived_is_missed_even_when_its_steps_have_timed_out() {
+    check(
+        "
+        template t: a[timeout=1000]
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        pass 1000
+        -> T.a/1 timed_out, again in 2
+        -> w stops T.a/1: timeout
+        pass 10000
+        w beats 0
+        pass 1
+        w beats 1
+        w beats 0
+        -> w must register
+        w reconnects open=none
+        -> B1 closes timeout
+        -> w is reconnected
+        -> w runs B2: T.a/2
+        ",
+    );
+}

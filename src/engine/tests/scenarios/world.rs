@@ -113,6 +113,8 @@ impl World {
         self.recoveries += 1;
         // Another process has another monotonic clock.
         let stored_now = self.now;
+        // No process starts in the millisecond in which another ended; ids would not be in order of time.
+        self.now.wall.0 += 1;
         let shift = 1_000_000 * self.recoveries;
         let snapshot = self.store.snapshot(stored_now);
         self.store.shift_clock(shift);
@@ -146,8 +148,6 @@ impl World {
                 assert_eq!(engine, (step.state(self.now.mono), step.attempts, step.limit), "{} of {id:?}", line.name);
                 unfinished += u64::from(!line.state.is_final());
             }
-            let touched = stored.steps.iter().any(|step| step.attempts > 0 || step.settled.is_some());
-            assert!(touched || report.state == TaskState::Pending, "{id:?} runs and nothing has happened");
         }
         let health = self.engine.health();
         assert_eq!(health.tasks, live.len() as u64, "tasks that are live in the engine and the store");
