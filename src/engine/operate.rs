@@ -1,7 +1,7 @@
 //! What clients and operators do to a task: cancel it, give failed steps new attempts, settle a step by hand. A task that
 //! has ended is loaded from the store first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,11 +24,16 @@ impl Engine {
     pub(crate) fn operation_asked(&mut self, now: Now, origin: Origin, operation: Operation, out: &mut Effects) {
         if self.tasks.contains_key(&operation.task) {
             self.operate(now, origin, operation, out);
+        } else if let Some(waiting) = self.loading.get_mut(&operation.task) {
+            waiting.push_back((origin, operation));
         } else {
+            self.loading.insert(operation.task, VecDeque::new());
             out.deliveries.push(Deliver::Read(Read::Task { to: origin, operation }));
         }
     }
 
+    /// Operates on a loaded task, and goes on with the operations that came meanwhile. The first of them may have ended
+    /// the task again; then what was loaded is out of date, and the next waits for another load.
     pub(crate) fn task_loaded(
         &mut self,
         now: Now,
@@ -38,10 +43,33 @@ impl Engine {
         out: &mut Effects,
     ) {
         let id = operation.task;
+        // Without an entry, the load was asked for by an engine that this one has succeeded.
+        let mut waiting = self.loading.remove(&id).unwrap_or_default();
         if self.tasks.contains_key(&id) {
-            // Another operation has brought it back meanwhile.
-            return self.operate(now, origin, operation, out);
+            self.operate(now, origin, operation, out);
+        } else {
+            self.operate_loaded(now, origin, operation, loaded, out);
         }
+        while let Some((to, operation)) = waiting.pop_front() {
+            if self.tasks.contains_key(&id) {
+                self.operate(now, to, operation, out);
+            } else {
+                self.loading.insert(id, waiting);
+                out.deliveries.push(Deliver::Read(Read::Task { to, operation }));
+                return;
+            }
+        }
+    }
+
+    fn operate_loaded(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        operation: Operation,
+        loaded: Option<Box<TaskSnapshot>>,
+        out: &mut Effects,
+    ) {
+        let id = operation.task;
         let name = command_name(&operation.kind);
         let refusal = match loaded.as_ref().map(|snapshot| snapshot.final_state) {
             None => Some(unknown_task(id)),

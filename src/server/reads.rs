@@ -51,11 +51,13 @@ impl Reads {
     pub fn ask(&self, read: Read) {
         let shared = self.shared.clone();
         match read {
-            // Submissions are never lost on the way: each comes back to the engine with an answer.
+            // What the engine waits for comes back to it, whatever happens meanwhile.
             Read::IdempotencyKeys { submission, keys } => {
                 self.runtime.spawn(async move { shared.look_keys_up(submission, keys).await });
             }
-            Read::Task { to, operation } => self.spawn(Some(to), async move { shared.load(to, operation).await }),
+            Read::Task { to, operation } => {
+                self.runtime.spawn(async move { shared.load(to, operation).await });
+            }
             Read::Status { to, query } => self.spawn(Some(to), async move { shared.status(to, query).await }),
             Read::Waited { to, task } => self.spawn(Some(to), async move { shared.waited(to, task).await }),
             Read::Tried { to, task } => self.spawn(Some(to), async move { shared.tried(to, task).await }),
@@ -97,21 +99,14 @@ impl Reads {
 }
 
 impl Shared {
-    /// Tries for as long as Postgres is away; the server refuses new submissions meanwhile.
     async fn look_keys_up(&self, submission: Box<Submission>, keys: Vec<KeyLookup>) {
-        loop {
-            match store::lookup_keys(&self.pool, &keys).await {
-                Ok(found) => return self.tell_engine(Event::KeysLookedUp { submission, found }),
-                Err(error) => warn!(%error, "failed to look idempotency keys up; trying again"),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        let found = until_known(|| store::lookup_keys(&self.pool, &keys)).await;
+        self.tell_engine(Event::KeysLookedUp { submission, found });
     }
 
-    async fn load(&self, origin: Origin, operation: Operation) -> Result<(), store::Error> {
-        let task = store::load_task(&self.pool, operation.task).await?.map(Box::new);
-        self.tell_engine(Event::TaskLoaded { origin, operation, task });
-        Ok(())
+    async fn load(&self, origin: Origin, operation: Operation) {
+        let task = until_known(|| store::load_task(&self.pool, operation.task)).await;
+        self.tell_engine(Event::TaskLoaded { origin, operation, task: task.map(Box::new) });
     }
 
     async fn waited(&self, to: Origin, task: TaskId) -> Result<(), store::Error> {
@@ -224,5 +219,19 @@ impl Shared {
         if let Err(error) = self.outbox.send(vec![outgoing]) {
             warn!(%error, "an answer was not sent");
         }
+    }
+}
+
+/// Asks for as long as Postgres is away; new submissions are refused meanwhile.
+async fn until_known<T, F>(question: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, store::Error>>,
+{
+    loop {
+        match question().await {
+            Ok(answer) => return answer,
+            Err(error) => warn!(%error, "a question to the database failed; asking again"),
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }

@@ -377,3 +377,35 @@ fn a_cancelled_step_is_not_counted_against_the_others_of_its_batch() {
         ",
     );
 }
+
+#[test]
+fn operations_on_a_task_that_ended_see_what_the_one_before_them_did() {
+    check(
+        "
+        template t: a[once] b[once]
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1 T.b/1
+        w fails T.a
+        -> T.a/1 failed for good
+        w fails T.b
+        -> T.b/1 failed for good
+        -> T ends error
+        hold
+        resolve T.a
+        retry T
+        cancel T
+        retry T
+        answer
+        -> T runs again
+        -> T.a resolved_manually
+        -> T ends error
+        -> T.a resolved, task error
+        -> T runs again
+        -> T ends cancelled
+        -> T reset: b
+        -> T cancelled: 0 stopped, 1 never started
+        -> client is refused: invalid_state
+        ",
+    );
+}
