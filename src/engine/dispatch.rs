@@ -1,6 +1,6 @@
 //! From ready steps to batches: runs the planner and writes out what it decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::{Batch, Completion, Item, ItemStatus};
 use crate::deadlines::Deadline;
@@ -102,6 +102,7 @@ impl Engine {
     fn write_out(&self, registration: RegistrationId, batch: BatchId, deadline_in_ms: u64, items: &[Item]) -> Dispatch {
         let mut tasks: Vec<DispatchedTask> = Vec::new();
         let mut places: BTreeMap<TaskId, usize> = BTreeMap::new();
+        let mut written: BTreeSet<(usize, u32)> = BTreeSet::new();
         let mut steps = Vec::with_capacity(items.len());
         for item in items {
             let task = &self.tasks[&item.task];
@@ -116,12 +117,11 @@ impl Engine {
                 });
                 tasks.len() - 1
             });
-            let results = &mut tasks[place].results;
             for &parent in task.template.dag.parents(item.step) {
                 if let Some(result) = &task.step(parent).result
-                    && !results.iter().any(|(known, _)| *known == parent)
+                    && written.insert((place, parent))
                 {
-                    results.push((parent, result.clone()));
+                    tasks[place].results.push((parent, result.clone()));
                 }
             }
             steps.push(DispatchedStep {
