@@ -2,8 +2,10 @@
 //! never be saved.
 
 mod dispatching;
+mod large;
 mod leaving;
 mod operating;
+mod random;
 mod reporting;
 mod script;
 mod store;
