@@ -134,8 +134,14 @@ module OrderFulfillment
 
     def validated(item, index)
       product_id, quantity, price = item.values_at(:product_id, :quantity, :price)
-      refuse('INVALID_ORDER_ITEM', "item #{index + 1} is not complete", item: item) unless product_id && quantity && price
-      refuse('INVALID_QUANTITY', "item #{index + 1} has quantity #{quantity}", item: item) unless quantity_valid?(quantity)
+      unless product_id && quantity && price
+        refuse('INVALID_ORDER_ITEM', "item #{index + 1} is not complete",
+               item: item)
+      end
+      unless quantity_valid?(quantity)
+        refuse('INVALID_QUANTITY', "item #{index + 1} has quantity #{quantity}",
+               item: item)
+      end
       refuse('INVALID_PRICE', "item #{index + 1} has price #{price}", item: item) unless price_valid?(price)
 
       name = PRODUCTS[product_id]
@@ -176,7 +182,7 @@ module OrderFulfillment
       # More may come in: worth another try later.
       raise TaskerCore::Errors::RetryableError.new(
         "product #{item[:product_id]}: #{item[:quantity]} wanted, #{available} in stock", retry_after: RETRY_AFTER,
-        context: { product_id: item[:product_id], requested: item[:quantity], available: available }
+                                                                                          context: { product_id: item[:product_id], requested: item[:quantity], available: available }
       )
     end
   end

@@ -31,7 +31,7 @@ module SpecHandlers
   end
 
   class TooMany
-    def initialize(one, two, three); end
+    def initialize(one, two, three) = @all = [one, two, three]
     def call(*) = nil
   end
 

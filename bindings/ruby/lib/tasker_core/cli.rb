@@ -1,8 +1,7 @@
 # frozen_string_literal: true
 
-require 'optparse'
 require_relative '../tasker_core'
-require_relative 'config_file'
+require_relative 'cli/options'
 
 module TaskerCore
   # The program `tasker-worker`.
@@ -19,29 +18,6 @@ module TaskerCore
     EXIT_REFUSED = 3
     EXIT_UNFINISHED = 4
 
-    BANNER = <<~TEXT
-      Runs the steps of workflows: registers with a Tasker Core broker, takes steps and reports their outcomes.
-
-      Usage: tasker-worker [options]
-
-    TEXT
-    FOOTER = <<~TEXT
-
-      Signals:
-        TERM, INT   finish the running steps, give back the others, leave; a second one ends at once
-        TSTP        take no more steps, finish those at hand, stay
-        TTIN        write what every thread is doing to the log
-
-      Exit codes:
-        0  ended as asked, all results are stored      3  the broker refused this worker
-        1  an unexpected error                         4  the time was up before all steps were finished
-        2  a wrong option, file or configuration       128 + n  ended at once by a second signal n
-
-      Example:
-        tasker-worker -r ./app/workflows -T ./config/workflows -c 10 -b tcp://broker:7570
-    TEXT
-    DEFAULTS = { require: [], templates: [], namespaces: [], concurrency: 5, timeout_seconds: 25 }.freeze
-
     def initialize(arguments, out: $stdout, err: $stderr)
       @arguments = arguments.dup
       @out = out
@@ -51,8 +27,9 @@ module TaskerCore
 
     # @return [Integer] the exit code
     def run
-      options = options_from_arguments or return EXIT_OK
-      options = with_file(options)
+      options = Options.new(@arguments)
+      return show(options.text) if options.text
+
       prepare(options)
       work(options)
     rescue OptionParser::ParseError, Errors::ConfigurationError => e
@@ -62,53 +39,13 @@ module TaskerCore
 
     private
 
-    def options_from_arguments
-      options = {}
-      done = nil
-      parser = parser(options) { |text| done = text }
-      rest = parser.parse(@arguments)
-      raise OptionParser::InvalidArgument, "#{rest.first} (tasker-worker takes options only)" if rest.any?
-      return options unless done
-
-      @out.puts(done)
-      nil
-    end
-
-    def parser(options)
-      OptionParser.new(BANNER, 24) do |parser|
-        list = ->(key) { ->(value) { (options[key] ||= []) << value } }
-        comma = ->(key) { ->(values) { (options[key] ||= []).concat(values) } }
-        parser.on('-r', '--require PATH', 'file, or folder of files, to load; may be repeated', &list[:require])
-        parser.on('-T', '--templates PATH', 'template file, folder of them, or namespace/name;', 'may be repeated',
-                  &list[:templates])
-        parser.on('-n', '--namespaces A,B', Array, 'serve every template of these namespaces', &comma[:namespaces])
-        parser.on('-b', '--broker URL', "the broker's work endpoint; repeated for several brokers",
-                  "(#{Configuration::BROKER})", &list[:broker])
-        parser.on('--events URL', "the broker's events endpoint, for hints; may be left out", &list[:events])
-        parser.on('-c', '--concurrency N', Integer, 'steps at once (5)') { |value| options[:concurrency] = value }
-        parser.on('-t', '--timeout SECONDS', Float, 'time for running steps when stopping (25)') do |value|
-          options[:timeout_seconds] = value
-        end
-        parser.on('-C', '--config FILE', 'configuration, TOML or YAML: its part "worker"') { |v| options[:config] = v }
-        parser.on('-e', '--environment NAME', 'sets TASKER_ENV, RAILS_ENV and RACK_ENV') do |v|
-          options[:environment] = v
-        end
-        parser.on('--name NAME', 'stable name in the fleet (host and process id)') { |value| options[:name] = value }
-        parser.on('--log-level LEVEL', %w[debug info warn error fatal], 'debug, info, warn, error, fatal (info)') do |v|
-          options[:log_level] = v
-        end
-        parser.on('-V', '--version', 'the version') { yield "tasker-worker #{VERSION}" }
-        parser.on('-h', '--help', 'this text') { yield parser.help + FOOTER }
-      end
-    end
-
-    def with_file(options)
-      from_file = options[:config] ? ConfigFile.load(options[:config]) : {}
-      DEFAULTS.merge(from_file, options)
+    def show(text)
+      @out.puts(text)
+      EXIT_OK
     end
 
     def prepare(options)
-      set_environment(options[:environment]) if options[:environment]
+      choose_environment(options[:environment]) if options[:environment]
       configuration = TaskerCore.configuration
       configuration.broker = options[:broker] if options[:broker]
       configuration.events = options[:events] if options[:events]
@@ -116,7 +53,7 @@ module TaskerCore
       options[:require].each { |path| load_application(path) }
     end
 
-    def set_environment(name)
+    def choose_environment(name)
       %w[TASKER_ENV RAILS_ENV RACK_ENV].each { |variable| ENV[variable] = name }
       TaskerCore.configuration.environment = name
     end
@@ -134,7 +71,7 @@ module TaskerCore
     end
 
     def work(options)
-      worker = Worker.new(events: options[:events], **options.slice(:name, :concurrency, :templates, :namespaces))
+      worker = Worker.new(**options.for_worker)
       trap_signals
       worker.start
       Thread.new { worker.wait && @signals.push('OVER') }

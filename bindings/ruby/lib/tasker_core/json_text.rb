@@ -45,7 +45,7 @@ module TaskerCore
     def ready?(value, depth)
       case value
       when nil, true, false, Integer then true
-      when String then value.encoding == Encoding::UTF_8 && value.valid_encoding? && !value.include?("\0")
+      when String then text_ready?(value)
       when Float then value.finite?
       when Hash
         depth < DEPTH_MAX && value.all? { |key, inner| key_ready?(key) && ready?(inner, depth + 1) }
@@ -56,10 +56,14 @@ module TaskerCore
 
     def key_ready?(key)
       case key
-      when Symbol then key_ready?(key.name)
-      when String then ready?(key, 0)
+      when Symbol then text_ready?(key.name)
+      when String then text_ready?(key)
       else false
       end
+    end
+
+    def text_ready?(text)
+      (text.encoding == Encoding::UTF_8 || text.ascii_only?) && text.valid_encoding? && !text.include?("\0")
     end
 
     # The value made of nil, booleans, numbers, strings, arrays and hashes only; says where that is not possible.
@@ -128,7 +132,7 @@ module TaskerCore
       raise Errors::NotJsonError, "#{place} is a #{value.class}, which JSON cannot hold#{hint}"
     end
 
-    private_class_method :ready?, :key_ready?, :plain, :plain_hash, :plain_array, :key_text, :finite, :text, :utf8,
-                         :nested, :refuse
+    private_class_method :ready?, :key_ready?, :text_ready?, :plain, :plain_hash, :plain_array, :key_text, :finite,
+                         :text, :utf8, :nested, :refuse
   end
 end

@@ -33,7 +33,7 @@ module TaskerCore
       @endpoints = endpoints
       @outbox = []
       @connections = 0
-      open(options)
+      connect(options)
     end
 
     # @return [Boolean]
@@ -74,7 +74,7 @@ module TaskerCore
     private
 
     # With `immediate`, messages wait here and not in a connection that may never come: what has expired is not sent.
-    def open(options)
+    def connect(options)
       @socket = ZMQ::Socket.new(:dealer, routing_id: SecureRandom.hex(16), immediate: 1, linger: 1000, ipv6: 1,
                                          sndhwm: 1000, rcvhwm: 1000, reconnect_ivl: 50, reconnect_ivl_max: 1000,
                                          tcp_keepalive: 1, handshake_ivl: 5000, **options)
@@ -125,7 +125,7 @@ module TaskerCore
       @owner.message(Protocol.decode(*frames))
     rescue Protocol::MalformedError => e
       @logger.warn("dropped a message of the broker: #{e.message}")
-    rescue NoMethodError, KeyError, IndexError, TypeError, JSON::ParserError => e
+    rescue NameError, IndexError, TypeError, JSON::ParserError => e
       # A field is missing or of another type: that costs this message, not the connection.
       @logger.error("dropped a message of the broker: #{e.class}: #{e.message}\n#{e.backtrace.first(3).join("\n")}")
     end

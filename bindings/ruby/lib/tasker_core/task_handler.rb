@@ -55,7 +55,7 @@ module TaskerCore
 
       # @api private
       def tasker_core_attach(client)
-        @client ||= client
+        @client = client
       end
     end
   end

@@ -40,8 +40,8 @@ module TaskerCore
     # @param events [String, Array<String>, nil] `events` endpoints, for hints such as "drain"; may be left out
     # @param name [String, nil] a stable name, unique in the fleet; host and process id when nil
     # @param concurrency [Integer] steps at once
-    # @param templates [Array<String>] template files, folders of them, or `namespace/name[@version]`
-    # @param namespaces [Array<String>] serve every template of these namespaces
+    # @param templates [Array<String>] template files, or folders of them; the broker registers them
+    # @param namespaces [Array<String>] serve what is registered already: `namespace`, or `namespace/name[@version]`
     # @param logger [Logger]
     # @param handlers [Handlers] where handlers are looked up
     # @raise [Errors::ConfigurationError]

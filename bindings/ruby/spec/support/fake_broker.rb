@@ -4,7 +4,8 @@ require 'logger'
 require 'timeout'
 require 'tasker_core'
 
-# The broker's side of the wire, played by a test: a ROUTER and a PUB on free ports. By itself it only answers heartbeats.
+# The broker's side of the wire, played by a test: a ROUTER and a PUB on free ports. It answers heartbeats by itself,
+# and nothing else.
 class FakeBroker
   Received = Struct.new(:identity, :message) do
     def type = message.type
@@ -91,12 +92,22 @@ class FakeBroker
 
   def bind(endpoint)
     @router = TaskerCore::ZMQ::Socket.new(:router, router_mandatory: 1, router_handover: 1)
-    @router.bind(endpoint)
+    bind_router(endpoint)
     @publisher = TaskerCore::ZMQ::Socket.new(:pub)
     @publisher.bind('tcp://127.0.0.1:*')
     @loop.add(Router.new(@router, method(:receive)))
     @loop.add(Router.new(@publisher, nil).tap { |source| source.define_singleton_method(:pump) { false } })
     [@router.last_endpoint, @publisher.last_endpoint]
+  end
+
+  # libzmq gives an endpoint free some time after its socket was closed.
+  def bind_router(endpoint)
+    @router.bind(endpoint)
+  rescue TaskerCore::ZMQ::Error => e
+    raise unless e.number == Errno::EADDRINUSE::Errno
+
+    Thread.pass
+    retry
   end
 
   def receive(frames)

@@ -29,8 +29,8 @@ module TaskerCore
       # @return [Array<String>] names of the parents
       def names = @parents.dup
 
-      # The result of an earlier step: frozen, with string or symbol keys at every level. Results of parents are at hand;
-      # that of a step further back is asked for.
+      # The result of an earlier step: frozen, with string or symbol keys at every level. Results of parents are at
+      # hand; that of a step further back is asked for.
       #
       # @param step [String, Symbol]
       # @return [Object]

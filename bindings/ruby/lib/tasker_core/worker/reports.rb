@@ -76,6 +76,13 @@ module TaskerCore
         close(fields['closed_batches'] || [])
       end
 
+      # @param reference [Hash] a `StepReference`
+      # @return [Job, nil]
+      def find(reference)
+        job = @batches[reference['batch_id']]&.job(reference['task_id'], reference['step'])
+        job if job && job.step.attempt == reference['attempt']
+      end
+
       # Forgets batches that the broker has closed.
       # @return [Array<Job>] jobs of theirs that have not ended
       def close(batch_ids)
@@ -90,14 +97,13 @@ module TaskerCore
       # @param fields [Hash] a `ResultsMissing`
       def missing(fields)
         @sent.delete(fields['correlation_id'])
-        wanted = fields['steps'].map { |step| [step, @batches[step['batch_id']]&.job(step['task_id'], step['step'])] }
-        send_outcomes(wanted.filter_map { |_, job| job if job&.outcome })
-        send_returns(wanted.filter_map { |_, job| job if job&.state == :returned }, 'returned before')
-        lost = wanted.reject { |_, job| job && (job.outcome || job.state == :returned || !job.ended?) }.map(&:first)
-        return if lost.empty?
+        wanted = fields['steps'].group_by { |step| kept(find(step)) }
+        send_outcomes((wanted[:outcome] || []).map { |step| find(step) })
+        send_returns((wanted[:returned] || []).map { |step| find(step) }, 'returned before')
+        return unless wanted[:nothing]
 
-        @logger.error("the broker misses results that are not kept here any more: #{lost}")
-        transmit(:lost, 'ReturnSteps', { 'steps' => lost, 'reason' => 'result not kept' }, [])
+        @logger.error("the broker misses results that are not kept here any more: #{wanted[:nothing]}")
+        transmit(:lost, 'ReturnSteps', { 'steps' => wanted[:nothing], 'reason' => 'result not kept' }, [])
       end
 
       # @param error [Hash] an `Error` that answers a report
@@ -148,9 +154,18 @@ module TaskerCore
         @batches.each_value.flat_map { |batch| batch.jobs.each_value.select { |job| job.ended? && !job.acknowledged } }
       end
 
+      # What is there to answer with when the broker misses the result of a job.
+      def kept(job)
+        return :nothing unless job
+        return :unfinished unless job.ended?
+        return :returned if job.state == :returned
+
+        job.outcome ? :outcome : :nothing
+      end
+
       def acknowledge_entry(entry)
-        job = @batches[entry['batch_id']]&.job(entry['task_id'], entry['step']) or return
-        return if entry['attempt'] != job.step.attempt || !job.ended?
+        job = find(entry)
+        return unless job&.ended?
 
         unless %w[accepted duplicate].include?(entry['disposition'])
           @logger.warn("result of #{entry['step']} of task #{entry['task_id']}, attempt #{entry['attempt']}: " \

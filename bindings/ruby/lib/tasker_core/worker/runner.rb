@@ -28,9 +28,8 @@ module TaskerCore
         started_at = Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)
         started = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond)
         ending = ending_of(job)
-        job.outcome = { **job.reference, 'started_at_us' => started_at,
-                                         'duration_us' => Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond) - started,
-                                         **ending }
+        duration = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond) - started
+        job.outcome = { **job.reference, 'started_at_us' => started_at, 'duration_us' => duration, **ending }
         job.state = ending['status'].to_sym
       end
 

@@ -89,20 +89,19 @@ module TaskerCore
         unregistered unless @state == :left
       end
 
-      def message(message)
+      def message(message) # rubocop:disable Metrics/CyclomaticComplexity -- one line a message type
         fields = message.fields
         case message.type
         when 'ExecuteBatch' then take(fields)
         when 'ResultsAccepted' then @reports.accepted(fields)
         when 'HeartbeatAcknowledged' then note_broker(fields)
         when 'WorkerRegistered' then registration_accepted(fields)
-        when 'CancelSteps' then @worker.cancelled(jobs(fields['steps']), fields['reason'])
+        when 'CancelSteps' then @worker.cancelled(fields['steps'].filter_map { |s| @reports.find(s) }, fields['reason'])
         when 'ResultsMissing' then @reports.missing(fields)
         when 'RegisterAgain' then register_again(fields)
         when 'Drain' then @worker.drain_requested(fields['reason'])
         when 'WorkerUnregistered' then left(fields)
-        when 'Error' then @requests.resolve(message) || refused(fields)
-        else @requests.resolve(message)
+        else @requests.resolve(message) || (message.type == 'Error' && refused(fields))
         end
       end
 
@@ -181,13 +180,6 @@ module TaskerCore
         return @worker.batch_received(batch) unless full
 
         @reports.return_jobs(batch.jobs.values, 'too many results are not acknowledged yet')
-      end
-
-      def jobs(references)
-        references.filter_map do |step|
-          job = @reports.batches.find { |batch| batch.id == step['batch_id'] }&.job(step['task_id'], step['step'])
-          job if job && job.step.attempt == step['attempt']
-        end
       end
 
       def unregister

@@ -6,25 +6,25 @@ require_relative '../errors'
 
 module TaskerCore
   class Worker
-    # What a worker can run: template files, which the broker registers, and templates or namespaces that it has already.
+    # What a worker can run: template files, which the broker registers, and what the broker has already.
     #
     # @api private
     class Templates
-      KEY = %r{\A[^/@\s]+/([^/@\s*]+(@[^/@\s]+)?|\*)\z}
+      SERVED = %r{\A[^/@*\s]+(/(\*|[^/@*\s]+(@[^/@*\s]+)?))?\z}
       IDENTITY = %w[namespace_name name version].freeze
-      private_constant :KEY, :IDENTITY
+      private_constant :SERVED, :IDENTITY
 
       # @return [Array<Hash>] each a `Capability`
       attr_reader :capabilities
       # @return [Array<String>] classes that the template files name as step handlers
       attr_reader :handler_classes
 
-      # @param templates [Array<String>] files, folders with `.yaml` and `.yml` files, or `namespace/name[@version]`
-      # @param namespaces [Array<String>] every template of these
+      # @param templates [Array<String>] files, and folders with `.yaml` and `.yml` files
+      # @param namespaces [Array<String>] `namespace` or `namespace/name[@version]`, already known to the broker
       def initialize(templates, namespaces)
         @handler_classes = []
-        @capabilities = templates.flat_map { |entry| capabilities_of(entry.to_s) }
-        @capabilities += namespaces.map { |namespace| { 'template' => "#{namespace}/*" } }
+        @capabilities = templates.flat_map { |path| from_path(path.to_s) }
+        @capabilities += namespaces.map { |served| { 'template' => key_of(served.to_s) } }
         return if @capabilities.any?
 
         raise Errors::ConfigurationError, 'the worker serves nothing: give it templates or namespaces'
@@ -32,12 +32,19 @@ module TaskerCore
 
       private
 
-      def capabilities_of(entry)
-        return folder(entry) if File.directory?(entry)
-        return [from_file(entry)] if File.file?(entry)
-        return [{ 'template' => entry }] if KEY.match?(entry)
+      def key_of(served)
+        unless SERVED.match?(served)
+          raise Errors::ConfigurationError, "#{served.inspect} is neither a namespace nor namespace/name[@version]"
+        end
 
-        raise Errors::ConfigurationError, "#{entry} is no template file, no folder and no namespace/name[@version]"
+        served.include?('/') ? served : "#{served}/*"
+      end
+
+      def from_path(path)
+        return folder(path) if File.directory?(path)
+        return [from_file(path)] if File.file?(path)
+
+        raise Errors::ConfigurationError, "there is no template file or folder #{path}"
       end
 
       def folder(path)

@@ -1,0 +1,91 @@
+# frozen_string_literal: true
+
+require 'optparse'
+require_relative '../config_file'
+require_relative '../configuration'
+require_relative '../version'
+
+module TaskerCore
+  class CLI
+    # Options of `tasker-worker`, from the command line and from the configuration file. The command line wins.
+    #
+    # @api private
+    class Options
+      DEFAULTS = { require: [], templates: [], namespaces: [], concurrency: 5, timeout_seconds: 25 }.freeze
+      LEVELS = %w[debug info warn error fatal].freeze
+      BANNER = <<~TEXT
+        Runs the steps of workflows: registers with a Tasker Core broker, takes steps and reports their outcomes.
+
+        Usage: tasker-worker [options]
+
+      TEXT
+      FOOTER = <<~TEXT
+
+        Signals:
+          TERM, INT   finish the running steps, give back the others, leave; a second one ends at once
+          TSTP        take no more steps, finish those at hand, stay
+          TTIN        write what every thread is doing to the log
+
+        Exit codes:
+          0  ended as asked, all results are stored      3  the broker refused this worker
+          1  an unexpected error                         4  the time was up before all steps were finished
+          2  a wrong option, file or configuration       128 + n  ended at once by a second signal n
+
+        Example:
+          tasker-worker -r ./app/workflows -T ./config/workflows -c 10 -b tcp://broker:7570
+      TEXT
+
+      # @return [String, nil] help or version, when that is all that was asked for
+      attr_reader :text
+
+      # @param arguments [Array<String>]
+      # @raise [OptionParser::ParseError, Errors::ConfigurationError]
+      def initialize(arguments)
+        @given = {}
+        @parser = OptionParser.new(BANNER, 24)
+        work_options
+        broker_options
+        process_options
+        rest = @parser.parse(arguments)
+        raise OptionParser::InvalidArgument, "#{rest.first} (tasker-worker takes options only)" if rest.any?
+
+        from_file = @given[:config] && @text.nil? ? ConfigFile.load(@given[:config]) : {}
+        @values = DEFAULTS.merge(from_file, @given)
+      end
+
+      def [](name) = @values[name]
+
+      # @return [Hash] keywords of {Worker#initialize}
+      def for_worker = @values.slice(:events, :name, :concurrency, :templates, :namespaces)
+
+      private
+
+      def work_options
+        list(:require, '-r', '--require PATH', 'file, or folder of files, to load; may be repeated')
+        list(:templates, '-T', '--templates PATH', 'template file, or folder of them; may be repeated')
+        list(:namespaces, '-n', '--namespaces A,B', Array, 'serve what is registered already: namespaces,',
+             'or single templates: namespace/name[@version]')
+        one(:concurrency, '-c', '--concurrency N', Integer, 'steps at once (5)')
+      end
+
+      def broker_options
+        list(:broker, '-b', '--broker URL', "the broker's work endpoint; repeated for several brokers",
+             "(#{Configuration::BROKER})")
+        list(:events, '--events URL', "the broker's events endpoint, for hints; may be left out")
+        one(:name, '--name NAME', 'stable name in the fleet (host and process id)')
+      end
+
+      def process_options
+        one(:timeout_seconds, '-t', '--timeout SECONDS', Float, 'time for running steps when stopping (25)')
+        one(:config, '-C', '--config FILE', 'configuration, TOML or YAML: its part "worker"')
+        one(:environment, '-e', '--environment NAME', 'sets TASKER_ENV, RAILS_ENV and RACK_ENV')
+        one(:log_level, '--log-level LEVEL', LEVELS, "#{LEVELS.join(', ')} (info)")
+        @parser.on('-V', '--version', 'the version') { @text = "tasker-worker #{VERSION}" }
+        @parser.on('-h', '--help', 'this text') { @text = @parser.help + FOOTER }
+      end
+
+      def one(key, *definition) = @parser.on(*definition) { |value| @given[key] = value }
+      def list(key, *definition) = @parser.on(*definition) { |value| (@given[key] ||= []).concat(Array(value)) }
+    end
+  end
+end

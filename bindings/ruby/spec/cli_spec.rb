@@ -1,0 +1,226 @@
+# frozen_string_literal: true
+
+require 'open3'
+require 'tmpdir'
+
+# The program as a process of its own, with real signals.
+RSpec.describe 'tasker-worker' do
+  program = File.expand_path('../exe/tasker-worker', __dir__)
+  let(:folder) { Dir.mktmpdir('tasker-worker') }
+  let(:broker) { FakeBroker.new }
+
+  before do
+    File.write(File.join(folder, 'flow.yaml'), <<~YAML)
+      namespace_name: ns
+      name: flow
+      version: 1.0.0
+      step_templates:
+        - name: a
+          handler_class: Waits
+        - name: b
+          handler_class: Missing::Handler
+    YAML
+    File.write(File.join(folder, 'handlers.rb'), <<~RUBY)
+      class Waits
+        def process(_task, _sequence, step)
+          path = File.join(#{folder.dump}, step.name)
+          File.write(path + '.started', Process.pid)
+          File.mkfifo(path) unless File.exist?(path)
+          File.read(path) # until the test writes
+        end
+      end
+
+      class Environment
+        def call(*) = ENV.values_at('TASKER_ENV', 'RAILS_ENV')
+      end
+    RUBY
+  end
+
+  after do
+    if @process
+      Process.kill('KILL', @process.pid) if @process.alive?
+      @process.join
+    end
+    broker.stop
+    FileUtils.remove_entry(folder)
+  end
+
+  def launch(*arguments)
+    _, output, @process = Open3.popen2e(RbConfig.ruby, exe, '-b', broker.endpoint, '-r', folder, '-T', folder,
+                                        *arguments)
+    @log = Thread::Queue.new
+    Thread.new { output.each_line { |line| @log << line } }
+  end
+
+  define_method(:exe) { program }
+
+  def run(*arguments)
+    output, status = Open3.capture2e(RbConfig.ruby, exe, *arguments)
+    [output, status.exitstatus]
+  end
+
+  def log_until(text)
+    lines = []
+    lines << @log.pop until lines.last&.include?(text)
+    lines.join
+  end
+
+  def start(*arguments)
+    launch(*arguments)
+    request, @registration = broker.register
+    @identity = request.identity
+    log_until('is registered')
+    request
+  end
+
+  def execute(steps)
+    broker.send(@identity, 'ExecuteBatch', batch(@registration, steps))
+  end
+
+  def unregistered
+    broker.send(@identity, 'WorkerUnregistered', 'correlation_id' => uuid, 'registration_id' => @registration,
+                                                 'steps_returned' => 0)
+  end
+
+  # Opening a FIFO for writing waits until the handler reads it.
+  def started(name)
+    path = File.join(folder, name)
+    Thread.pass until File.exist?(path)
+    File.open(path, 'w')
+  end
+
+  it 'explains itself' do
+    output, code = run('--help')
+    expect(code).to eq(0)
+    %w[--require --templates --namespaces --broker --concurrency --config --environment --timeout TSTP
+       TTIN].each do |word|
+      expect(output).to include(word)
+    end
+    expect(run('--version')).to eq(["tasker-worker #{TaskerCore::VERSION}\n", 0])
+  end
+
+  {
+    'an unknown option' => [%w[--nope], 'nope'],
+    'an argument' => [%w[surplus], 'surplus'],
+    'nothing to serve' => [[], 'serves nothing'],
+    'a file that is not there' => [%w[-n ns -r ./nowhere.rb], 'nowhere'],
+    'a template that is not there' => [%w[-T ./nowhere.yaml], 'nowhere.yaml'],
+    'a namespace that is none' => [%w[-n a/b/c], 'a/b/c'],
+    'a concurrency that is none' => [%w[-n ns -c 0], 'concurrency'],
+    'a log level that is none' => [%w[--log-level loud], 'loud'],
+    'a configuration that is not there' => [%w[-n ns -C nowhere.toml], 'nowhere.toml']
+  }.each do |name, (arguments, text)|
+    it "ends with 2 for #{name}" do
+      output, code = run(*arguments)
+      expect(code).to eq(2)
+      expect(output).to start_with('tasker-worker: ').and include(text)
+      expect(output.lines.size).to eq(1)
+    end
+  end
+
+  it 'registers its templates and warns of handlers that do not exist' do
+    launch('-c', '3', '--name', 'w1')
+    log = log_until('Missing::Handler')
+    expect(log).to include('its steps will fail')
+    request = broker.expect('RegisterWorker')
+    expect(request.fields).to include('name' => 'w1', 'concurrency' => 3, 'pid' => @process.pid)
+    expect(request['templates']).to eq([{ 'template' => 'ns/flow@1.0.0', 'source' => File.join(folder, 'flow.yaml'),
+                                          'yaml' => File.read(File.join(folder, 'flow.yaml')) }])
+  end
+
+  it 'ends with 3 when the broker refuses it' do
+    launch
+    request = broker.expect('RegisterWorker')
+    broker.send(request.identity, 'Error', refusal(request, 'invalid_template', position: 'flow.yaml:2'))
+    expect(@process.value.exitstatus).to eq(3)
+    expect(log_until('flow.yaml:2')).to include('invalid_template')
+  end
+
+  it 'reads the shared configuration, over which options win' do
+    File.write(File.join(folder, 'tasker.toml'), <<~TOML)
+      [broker]
+      anything = "is the broker's"
+
+      [worker]
+      name = "from-file"
+      concurrency = 7
+      environment = "staging"
+    TOML
+    request = start('-C', File.join(folder, 'tasker.toml'), '-c', '2')
+    expect(request.fields).to include('name' => 'from-file', 'concurrency' => 2)
+    execute({ 'a' => { handler: 'Environment' } })
+    expect(broker.expect('ReportPartialResult')['results'].first['result']).to eq('["staging","staging"]')
+  end
+
+  %w[TERM INT].each do |signal|
+    it "finishes what runs on #{signal} and ends with 0" do
+      start
+      execute({ 'a' => { handler: 'Waits' } })
+      writer = started('a')
+      Process.kill(signal, @process.pid)
+      expect(broker.expect('UnregisterWorker')['drain']).to be(true)
+      writer << 'done'
+      writer.close
+      expect(broker.expect('ReportPartialResult')['results'].first).to include('result' => '"done"')
+      unregistered
+      expect(@process.value.exitstatus).to eq(0)
+    end
+  end
+
+  it 'ends with 4 when the time is up, and leaves' do
+    start('-t', '0.1')
+    execute({ 'a' => { handler: 'Waits' } })
+    started('a')
+    Process.kill('TERM', @process.pid)
+    broker.expect('UnregisterWorker')
+    expect(broker.expect('UnregisterWorker')['drain']).to be(false)
+    unregistered
+    expect(@process.value.exitstatus).to eq(4)
+  end
+
+  it 'ends at once on a second signal' do
+    start
+    execute({ 'a' => { handler: 'Waits' } })
+    started('a')
+    Process.kill('TERM', @process.pid)
+    broker.expect('UnregisterWorker')
+    Process.kill('TERM', @process.pid)
+    expect(@process.value.exitstatus).to eq(143)
+  end
+
+  it 'takes no more work on TSTP, finishes what it has, and stays' do
+    start('-c', '1')
+    execute({ 'a' => { handler: 'Waits' } })
+    writer = started('a')
+    Process.kill('TSTP', @process.pid)
+    expect(broker.expect('UnregisterWorker').fields).to include('drain' => true, 'reason' => 'quiet')
+    writer.close
+    broker.expect('ReportPartialResult')
+    unregistered
+    log_until('left the broker')
+    expect(@process).to be_alive
+    Process.kill('TERM', @process.pid)
+    expect(@process.value.exitstatus).to eq(0)
+  end
+
+  it 'shows on TTIN what its threads do' do
+    start
+    execute({ 'a' => { handler: 'Waits' } })
+    started('a')
+    Process.kill('TTIN', @process.pid)
+    expect(log_until('handlers.rb')).to include('running: a of').and include('thread tasker-step')
+  end
+
+  it 'lives through a kill of the broker and comes back to it' do
+    start
+    execute({ 'a' => { handler: 'Waits' } })
+    writer = started('a')
+    broker.stop
+    again = FakeBroker.new(endpoint: broker.endpoint)
+    writer.close
+    request = again.expect('RegisterWorker')
+    expect(request['open_batches'].size).to eq(1)
+  ensure
+    again&.stop
+  end
+end

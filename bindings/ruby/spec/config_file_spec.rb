@@ -1,0 +1,56 @@
+# frozen_string_literal: true
+
+require 'tasker_core/config_file'
+require 'tempfile'
+
+RSpec.describe TaskerCore::ConfigFile do
+  def load(text, extension = '.toml')
+    Tempfile.create(['tasker', extension]) do |file|
+      file.write(text)
+      file.close
+      @path = file.path
+      described_class.load(file.path)
+    end
+  end
+
+  it 'reads its part of a TOML file' do
+    text = <<~TOML
+      [server]
+      work = ["tcp://127.0.0.1:7570"]
+
+      [worker]
+      broker = "tcp://127.0.0.1:7570"
+      concurrency = 10
+      namespaces = ["a", "b"]
+      timeout_seconds = 2.5
+    TOML
+    expect(load(text)).to eq(broker: 'tcp://127.0.0.1:7570', concurrency: 10, namespaces: %w[a b], timeout_seconds: 2.5)
+  end
+
+  it 'reads YAML just so' do
+    expect(load("worker:\n  require: [a.rb]\n", '.yaml')).to eq(require: ['a.rb'])
+    expect(load("broker: {}\n", '.yml')).to eq({})
+    expect(load('', '.yml')).to eq({})
+  end
+
+  {
+    "[worker]\nconcurency = 3\n" => 'worker.concurency is not known',
+    "[worker]\nconcurrency = \"3\"\n" => 'worker.concurrency has to be a whole number above 0, not "3"',
+    "[worker]\nconcurrency = 0\n" => 'worker.concurrency',
+    "[worker]\nnamespaces = \"a\"\n" => 'worker.namespaces has to be a list of texts',
+    "[worker]\nlog_level = \"loud\"\n" => 'worker.log_level has to be debug',
+    "worker = 3\n" => 'worker has to be a table',
+    "[worker\n" => 'is not TOML'
+  }.each do |text, problem|
+    it "refuses #{text.inspect} with file and key" do
+      expect { load(text) }.to raise_error(TaskerCore::ConfigurationError) { |error|
+        expect(error.message).to include(@path).and include(problem)
+      }
+    end
+  end
+
+  it 'refuses a file that is not YAML, or of another kind' do
+    expect { load("a: [\n", '.yaml') }.to raise_error(TaskerCore::ConfigurationError, /is not YAML/)
+    expect { load('{}', '.json') }.to raise_error(TaskerCore::ConfigurationError, /\.toml, \.yaml or \.yml/)
+  end
+end
