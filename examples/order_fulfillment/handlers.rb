@@ -180,9 +180,10 @@ module OrderFulfillment
       return if available >= item[:quantity]
 
       # More may come in: worth another try later.
+      shortage = { product_id: item[:product_id], requested: item[:quantity], available: available }
       raise TaskerCore::Errors::RetryableError.new(
-        "product #{item[:product_id]}: #{item[:quantity]} wanted, #{available} in stock", retry_after: RETRY_AFTER,
-                                                                                          context: { product_id: item[:product_id], requested: item[:quantity], available: available }
+        "product #{item[:product_id]}: #{item[:quantity]} wanted, #{available} in stock",
+        retry_after: RETRY_AFTER, context: shortage
       )
     end
   end
