@@ -56,10 +56,9 @@ class Showing
   private
 
   def show(step)
-    result = TaskerCore::Types::Record === step.result ? step.result.to_h : step.result
     line = format('  %-22<name>s %-9<state>s %7.2<ms>f ms  %-16<worker>s %<result>s',
                   name: step.name, state: step.state, ms: step.duration_us / 1000.0, worker: step.worker,
-                  result: JSON.generate(result))
+                  result: JSON.generate(step.result))
     puts line
   end
 
@@ -76,12 +75,15 @@ class Showing
   end
 end
 
-broker, tasker = ARGV
-templates = Dir[File.join(EXAMPLES, '*/template.yaml')].sort
-system(tasker, 'template', 'register', *templates, out: :err) or abort('failed to register the templates')
-client = TaskerCore::Client.new(broker: broker)
-faults = WORKFLOWS.flat_map { |workflow| Showing.new(client, tasker, *workflow).run }
-workers = client.list_workers
-client.close
-abort(faults.join("\n")) if faults.any?
-puts "\nAll results are exact. Workers: #{workers.map { |worker| "#{worker.name} (pid #{worker.pid})" }.join(', ')}"
+# A worker that loads this folder gets the definitions above only.
+if $PROGRAM_NAME == __FILE__
+  broker, tasker = ARGV
+  templates = Dir[File.join(EXAMPLES, '*/template.yaml')]
+  system(tasker, 'template', 'register', *templates, out: :err) or abort('failed to register the templates')
+  client = TaskerCore::Client.new(broker: broker)
+  faults = WORKFLOWS.flat_map { |workflow| Showing.new(client, tasker, *workflow).run }
+  workers = client.list_workers
+  client.close
+  abort(faults.join("\n")) if faults.any?
+  puts "\nAll results are exact. Workers: #{workers.map { |worker| "#{worker.name} (pid #{worker.pid})" }.join(', ')}"
+end

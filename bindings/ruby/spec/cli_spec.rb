@@ -144,9 +144,8 @@ RSpec.describe 'tasker-worker' do
       [worker]
       name = "from-file"
       concurrency = 7
-      environment = "staging"
     TOML
-    request = start('-C', File.join(folder, 'tasker.toml'), '-c', '2')
+    request = start('-C', File.join(folder, 'tasker.toml'), '-c', '2', '-e', 'staging')
     expect(request.fields).to include('name' => 'from-file', 'concurrency' => 2)
     execute({ 'a' => { handler: 'Environment' } })
     expect(broker.expect('ReportPartialResult')['results'].first['result']).to eq('["staging","staging"]')

@@ -22,9 +22,15 @@ RSpec.describe TaskerCore::ConfigFile do
       broker = "tcp://127.0.0.1:7570"
       concurrency = 10
       namespaces = ["a", "b"]
-      timeout_seconds = 2.5
+      timeout_seconds = 2
     TOML
-    expect(load(text)).to eq(broker: 'tcp://127.0.0.1:7570', concurrency: 10, namespaces: %w[a b], timeout_seconds: 2.5)
+    expect(load(text)).to eq(broker: 'tcp://127.0.0.1:7570', concurrency: 10, namespaces: %w[a b], timeout_seconds: 2)
+  end
+
+  it 'knows the keys of the shared configuration, and takes its defaults' do
+    defaults = described_class.load(File.expand_path('../../../config/default.toml', __dir__))
+    expect(defaults.keys.map(&:to_s)).to match_array(described_class::KEYS.keys)
+    expect(defaults).to include(broker: TaskerCore::Configuration::BROKER, concurrency: 5, timeout_seconds: 25)
   end
 
   it 'reads YAML just so' do
@@ -38,7 +44,8 @@ RSpec.describe TaskerCore::ConfigFile do
     "[worker]\nconcurrency = \"3\"\n" => 'worker.concurrency has to be a whole number above 0, not "3"',
     "[worker]\nconcurrency = 0\n" => 'worker.concurrency',
     "[worker]\nnamespaces = \"a\"\n" => 'worker.namespaces has to be a list of texts',
-    "[worker]\nlog_level = \"loud\"\n" => 'worker.log_level has to be debug',
+    "[worker]\ntimeout_seconds = 2.5\n" => 'worker.timeout_seconds has to be a whole number from 0 to 3600, not 2.5',
+    "[worker]\nbroker = [\"tcp://a:1\"]\n" => 'worker.broker has to be a text',
     "worker = 3\n" => 'worker has to be a table',
     "[worker\n" => 'is not TOML'
   }.each do |text, problem|

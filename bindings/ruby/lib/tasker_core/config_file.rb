@@ -9,20 +9,16 @@ module TaskerCore
   #
   # @api private
   module ConfigFile
-    # Key => what its value has to be, and how to say so.
+    # Key => what its value has to be, and how to say so. The same keys as in `config/default.toml`.
     KEYS = {
-      'broker' => ['a text or a list of texts', ->(value) { value.is_a?(String) || texts?(value) }],
-      'events' => ['a text or a list of texts', ->(value) { value.is_a?(String) || texts?(value) }],
+      'broker' => ['a text', ->(value) { value.is_a?(String) }],
       'name' => ['a text', ->(value) { value.is_a?(String) }],
-      'environment' => ['a text', ->(value) { value.is_a?(String) }],
       'concurrency' => ['a whole number above 0', ->(value) { value.is_a?(Integer) && value.positive? }],
-      'timeout_seconds' => ['a number of at least 0', ->(value) { value.is_a?(Numeric) && value >= 0 }],
+      'timeout_seconds' => ['a whole number from 0 to 3600',
+                            ->(value) { value.is_a?(Integer) && (0..3600).cover?(value) }],
       'namespaces' => ['a list of texts', ->(value) { texts?(value) }],
-      'templates' => ['a list of texts', ->(value) { texts?(value) }],
       'require' => ['a list of texts', ->(value) { texts?(value) }],
-      'log_level' => ['debug, info, warn, error or fatal', lambda { |value|
-                                                             %w[debug info warn error fatal].include?(value)
-                                                           }]
+      'templates' => ['a list of texts', ->(value) { texts?(value) }]
     }.freeze
 
     module_function

@@ -54,7 +54,7 @@ module TaskerCore
       configuration = TaskerCore.configuration
       @brokers = Array(broker || configuration.broker)
       @events = Array(events)
-      @name = name || "#{Socket.gethostname}-#{Process.pid}"
+      @name = name.to_s.empty? ? "#{Socket.gethostname}-#{Process.pid}" : name
       @concurrency = concurrency
       @templates = Templates.new(Array(templates), Array(namespaces))
       @logger = logger || configuration.logger
