@@ -24,6 +24,8 @@ fn options() -> Options {
         peers_max: 100,
         payload_bytes_max: 1_000,
         message_bytes_max: 100_000,
+        template_bytes_max: 1_000,
+        tasks_per_command_max: 20,
         broker_id: Uuid::from_u128(1),
         epoch: 3,
         heartbeat_ms: 5_000,
@@ -422,7 +424,8 @@ async fn values_that_are_not_taken_are_refused_by_name() {
         let (actor, reason) = (actor.to_owned(), String::new());
         Message::from(CancelTask { correlation_id, task_id, actor, reason })
     };
-    let yaml = Message::from(RegisterTemplate { correlation_id, yaml: "x".to_owned(), source: None });
+    let yaml = |yaml: &str| Message::from(RegisterTemplate { correlation_id, yaml: yaml.to_owned(), source: None });
+    let submit = Message::from(InitializeTask { correlation_id, tasks: vec![TaskRequest::default(); 21] });
     let returned = StepReference { batch_id: task_id, task_id, step: "s".to_owned(), attempt: 0 };
     let returned = ReturnSteps { correlation_id, steps: vec![returned], reason: String::new() };
     let show = |template: &str| Message::from(ShowTemplate { correlation_id, template: template.to_owned() });
@@ -448,7 +451,9 @@ async fn values_that_are_not_taken_are_refused_by_name() {
         (cancel("\0"), ErrorCode::InvalidField, Some("actor")),
         (returned.into(), ErrorCode::InvalidField, Some("steps[0].attempt")),
         (show("squares"), ErrorCode::InvalidField, Some("template")),
-        (yaml, ErrorCode::InvalidTemplate, None),
+        (yaml("x"), ErrorCode::InvalidTemplate, None),
+        (yaml(&"x".repeat(1_001)), ErrorCode::TooLarge, Some("yaml")),
+        (submit, ErrorCode::TooLarge, Some("tasks")),
     ] {
         let what = format!("{message:.200?}");
         let Message::Error(error) = client.request(message).await else { panic!("{what} was taken") };

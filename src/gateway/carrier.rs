@@ -77,8 +77,16 @@ impl Carrier {
         wake: Arc<Wake>,
         inbox: Sender<Incoming>,
     ) -> Carrier {
-        let payload_bytes_max = usize::try_from(options.payload_bytes_max).unwrap_or(usize::MAX);
-        let compiler = Compiler { parse: options.parse_template, environment: options.environment };
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let door = Door {
+            payload_bytes_max: size(options.payload_bytes_max),
+            tasks_per_command_max: size(options.tasks_per_command_max.into()),
+            compiler: Compiler {
+                parse: options.parse_template,
+                environment: options.environment,
+                template_bytes_max: size(options.template_bytes_max),
+            },
+        };
         let settings = Settings {
             broker_id: options.broker_id,
             epoch: options.epoch,
@@ -96,7 +104,7 @@ impl Carrier {
             held: None,
             unreachable: BTreeSet::new(),
             peers: Peers::new(options.peers_max),
-            door: Door { payload_bytes_max, compiler },
+            door,
             settings,
             publisher: Publisher::new(options.broker_id),
         }

@@ -21,6 +21,7 @@ use crate::protocol::{self, Message, MessageType};
 #[derive(Clone, Debug)]
 pub(super) struct Door {
     pub(super) payload_bytes_max: usize,
+    pub(super) tasks_per_command_max: usize,
     pub(super) compiler: Compiler,
 }
 
@@ -67,7 +68,7 @@ impl Door {
                 Ok(Event::TemplateSubmitted { origin, template })
             }),
             Message::InitializeTask(message) => answer(peer, message.correlation_id, |origin| {
-                fields::list("tasks", &message.tasks, TASKS_PER_MESSAGE_MAX)?;
+                fields::list("tasks", &message.tasks, self.tasks_per_command_max)?;
                 let requests = message.tasks.into_iter().map(|request| self.task_request(request)).collect();
                 Ok(Event::TasksSubmitted { origin, requests })
             }),

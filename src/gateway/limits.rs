@@ -10,16 +10,12 @@ pub(super) const NAME_BYTES_MAX: usize = 255;
 pub(super) const TEXT_BYTES_MAX: usize = 4096;
 /// Tags of a task, each a name.
 pub(super) const TAGS_MAX: usize = 64;
-/// Rows of one `InitializeTask`: about 3 MB of small contexts, a commit of some 0.1 s.
-pub(super) const TASKS_PER_MESSAGE_MAX: usize = 10_000;
 /// Outcomes, returned steps or completed steps of one message: as many as a worker's largest concurrency.
 pub(super) const RESULTS_PER_MESSAGE_MAX: usize = 10_000;
 /// Step names in one list: the size of the largest workflow that is promised to run well, twice.
 pub(super) const STEP_NAMES_MAX: usize = 20_000;
 /// Templates that a worker lists.
 pub(super) const CAPABILITIES_MAX: usize = 1_000;
-/// Text of a template in bytes: some 10,000 steps with room to spare.
-pub(super) const TEMPLATE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Batches that a worker claims as open: each has at least one step in a slot.
 pub(super) const OPEN_BATCHES_MAX: usize = 10_000;
 /// Rows of one `ListTasks` page.

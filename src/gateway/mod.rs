@@ -44,6 +44,10 @@ pub struct Options {
     pub payload_bytes_max: u64,
     /// Largest message in bytes.
     pub message_bytes_max: u64,
+    /// Largest text of a template in bytes.
+    pub template_bytes_max: u64,
+    /// Most requests in one `InitializeTask`.
+    pub tasks_per_command_max: u32,
     /// The broker process.
     pub broker_id: Uuid,
     /// The lease epoch.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tasker_engine::{Capability, Refusal, TemplateKey, TemplateSource};
 
 use super::fields::{self, Checked, invalid};
-use super::limits::TEMPLATE_BYTES_MAX;
 use crate::protocol;
 
 /// Compiles a template: its source's name, its text, and the environment whose overrides apply. A refusal lists every
@@ -18,12 +17,13 @@ pub type TemplateParser = fn(&str, &str, Option<&str>) -> Result<TemplateSource,
 pub(super) struct Compiler {
     pub(super) parse: TemplateParser,
     pub(super) environment: Option<String>,
+    pub(super) template_bytes_max: usize,
 }
 
 impl Compiler {
     /// Compiles a template's text.
     pub(super) fn compile(&self, field: impl Display, source: Option<&str>, yaml: &str) -> Checked<TemplateSource> {
-        fields::text(field, yaml, TEMPLATE_BYTES_MAX)?;
+        fields::text(field, yaml, self.template_bytes_max)?;
         (self.parse)(source.unwrap_or("template"), yaml, self.environment.as_deref())
     }
 }

@@ -180,6 +180,8 @@ fn gateway_options(config: &Config, broker_id: Uuid, epoch: i64) -> gateway::Opt
         peers_max: config.limits.peers_max as usize,
         payload_bytes_max: config.limits.payload_bytes_max,
         message_bytes_max: config.limits.message_bytes_max,
+        template_bytes_max: config.limits.template_bytes_max,
+        tasks_per_command_max: config.limits.tasks_per_command_max,
         broker_id,
         epoch,
         heartbeat_ms: config.engine.heartbeat_ms,
