@@ -189,7 +189,8 @@ fn what_is_not_a_message_is_refused_with_a_code() {
     wrong_type["include_steps"] = "yes".into();
     let mut bad_id = unpack(&body);
     bad_id["task_id"] = "not-an-id".into();
-    let cases: Vec<(&str, Vec<u8>, Vec<u8>, ErrorCode, Uuid)> = vec![
+    type Case = (&'static str, Vec<u8>, Vec<u8>, ErrorCode, Uuid);
+    let cases: Vec<Case> = vec![
         ("no header", vec![], body.clone(), ErrorCode::MalformedMessage, command),
         ("short header", header[..3].to_vec(), body.clone(), ErrorCode::MalformedMessage, command),
         ("long header", [&header[..], &[0]].concat(), body.clone(), ErrorCode::MalformedMessage, command),

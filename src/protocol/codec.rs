@@ -22,7 +22,7 @@ macro_rules! messages {
     ($($name:ident),* $(,)?) => {
         /// Any message.
         #[derive(Clone, Debug, PartialEq)]
-        pub enum Message { $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)* }
+        pub enum Message { $(#[doc = concat!("`", stringify!($name), "`, with its fields.")] $name($name),)* }
 
         impl Message {
             /// The type that goes into the header.

@@ -97,7 +97,7 @@ impl Client {
 }
 
 /// What a test's handler makes of a step: JSON text of the result, or why it failed.
-pub type Made = Result<String, StepError>;
+pub type Made = Result<String, Box<StepError>>;
 
 /// A worker whose every move a test makes.
 pub struct WorkerPeer {
@@ -225,7 +225,7 @@ pub fn outcome(
         status: if made.is_ok() { OutcomeStatus::Complete } else { OutcomeStatus::Error },
         result: made.as_ref().ok().map(JsonText::new),
         metadata: None,
-        error: made.err(),
+        error: made.err().map(|error| *error),
         started_at_us: 0,
         duration_us: 1,
         events: Vec::new(),
