@@ -282,6 +282,15 @@ RSpec.describe TaskerCore::Worker do
       expect(broker.expect('ReportPartialResult')['results']).to eq([result])
     end
 
+    it 'that cannot be given now are asked for again' do
+      broker.send(@identity, 'RegisterAgain', 'correlation_id' => uuid, 'broker_id' => uuid, 'reason' => 'test')
+      _, @registration = broker.register # with heartbeats so rare that nothing is overdue during the test
+      execute({ 'a' => { handler: 'SpecHandlers::PlainCall' } })
+      report = broker.expect('ReportPartialResult')
+      broker.send(@identity, 'Error', refusal(report, 'unavailable', retryable: true, retry_after_ms: 5))
+      expect(broker.expect('ReportPartialResult')['results']).to eq(report['results'])
+    end
+
     it 'that refuse a report for good turn its outcome into a failure' do
       execute({ 'a' => { handler: 'SpecHandlers::PlainCall' } })
       report = broker.expect('ReportPartialResult')
@@ -364,7 +373,7 @@ RSpec.describe TaskerCore::Worker do
       stub_const('TaskerCore::Worker::GRACE_SECONDS', 0.02)
       execute({ 'a' => { handler: 'SpecHandlers::Gate', timeout_seconds: 0.05 } })
       expect(broker.expect('ReportPartialResult')['results'].first['error'])
-        .to include('class' => 'TaskerCore::Worker::StepInterrupt', 'context' => '{"timeout_duration":0.05}')
+        .to include('class' => 'TaskerCore::Errors::TimeoutError', 'context' => '{"timeout_duration":0.05}')
     end
 
     it 'does not start a step that was cancelled before' do

@@ -7,6 +7,9 @@ module TaskerCore
   module Execution
     # The step that a handler runs.
     class Step
+      # The broker takes no more events with one result.
+      EVENTS_MAX = 100
+
       # @return [String]
       attr_reader :name
       # @return [String] id of the task
@@ -70,6 +73,8 @@ module TaskerCore
           known = custom_events.empty? ? 'it lists none' : "it lists #{custom_events.join(', ')}"
           raise Errors::ConfigurationError, "the template does not list #{event} in custom_events (#{known})"
         end
+
+        raise Errors::PermanentError, "a step publishes at most #{EVENTS_MAX} events" if @events&.size == EVENTS_MAX
 
         (@events ||= []) << { 'name' => event, 'payload' => JsonText.dump(payload, place: "payload of #{event}") }
         nil

@@ -24,7 +24,7 @@ module TaskerCore
       def from_exception(error)
         context = error.respond_to?(:context) && error.context.is_a?(Hash) ? error.context : {}
         context = error.details.merge(context) if error.is_a?(Errors::Error)
-        fields(class: error.class.name || error.class.inspect, message: message_of(error),
+        fields(class: class_name(error), message: message_of(error),
                code: error.respond_to?(:error_code) ? error.error_code : nil, retryable: retryable?(error),
                retry_after: error.respond_to?(:retry_after) ? error.retry_after : nil,
                backtrace: error.backtrace, context: context)
@@ -52,6 +52,13 @@ module TaskerCore
           'retry_after' => after(error[:retry_after]), 'context' => json(error[:context]),
           'backtrace' => error[:backtrace]&.first(BACKTRACE_LINES)&.map { |line| text(line) }
         }.compact
+      end
+
+      # How a handler was interrupted is nobody's business: it timed out.
+      def class_name(error)
+        return Errors::TimeoutError.name if error.is_a?(StepInterrupt)
+
+        error.class.name || error.class.inspect
       end
 
       def message_of(error)
@@ -91,7 +98,7 @@ module TaskerCore
         error_type
       end
 
-      private_class_method :retryable?, :fields, :message_of, :after, :json, :text, :full_name
+      private_class_method :retryable?, :fields, :class_name, :message_of, :after, :json, :text, :full_name
     end
   end
 end

@@ -21,10 +21,15 @@ module TaskerCore
       Sent = Struct.new(:kind, :jobs, :at, :batch_id)
       private_constant :Sent
 
+      # Seconds until a report that the broker could not take is sent again, unless the broker says otherwise.
+      AGAIN_SECONDS = 1
+
+      # @param later [#call] runs a block after so many seconds
       # @yield [type, fields] sends a message; not called while {#open} is false
-      def initialize(runner, logger, &send)
+      def initialize(runner, logger, later, &send)
         @runner = runner
         @logger = logger
+        @later = later
         @send = send
         @batches = {}
         @sent = {}
@@ -112,8 +117,8 @@ module TaskerCore
         sent = @sent.delete(error['correlation_id']) or return false
         @logger.error("the broker refused a report: #{error['code']}: #{error['message']}")
         if error['retryable']
-          # Sent again when it is overdue.
-          @sent[error['correlation_id']] = sent.tap { sent.at = Clock.now }
+          seconds = error['retry_after_ms'] ? error['retry_after_ms'] / 1000.0 : AGAIN_SECONDS
+          @later.call(seconds) { send_again(sent) }
         elsif sent.kind == :outcomes
           replace(sent.jobs, error)
         else
@@ -161,6 +166,16 @@ module TaskerCore
         return :returned if job.state == :returned
 
         job.outcome ? :outcome : :nothing
+      end
+
+      def send_again(sent)
+        return unless @open
+
+        jobs = sent.jobs.reject(&:acknowledged)
+        send_outcomes(jobs.select(&:outcome))
+        send_returns(jobs.select { |job| job.state == :returned }, 'returned before')
+        batch = @batches[sent.batch_id]
+        send_completion(batch) if batch
       end
 
       def acknowledge_entry(entry)
@@ -216,21 +231,24 @@ module TaskerCore
         end.flat_map { |slice| slice.each_slice(RESULTS_MAX).to_a }
       end
 
-      def weight(job)
+      def weight(job) = payloads(job).sum(&:bytesize)
+
+      def payloads(job)
         outcome = job.outcome
-        (outcome['result']&.bytesize || 0) + (outcome['metadata']&.bytesize || 0) +
-          (outcome.dig('error', 'context')&.bytesize || 0) + (outcome['events']&.sum { |e| e['payload'].bytesize } || 0)
+        events = outcome['events'] || []
+        [outcome['result'], outcome['metadata'], outcome.dig('error', 'context'),
+         *events.map { |event| event['payload'] }].compact
       end
 
       # A payload that the broker will not take fails the step here, with the figures.
       def bound(job)
         return unless job.outcome && @payload_bytes_max
 
-        bytes = weight(job)
+        bytes = payloads(job).map(&:bytesize).max || 0
         return if bytes <= @payload_bytes_max
 
-        @runner.fail(job, Errors::PermanentError.new("the result has #{bytes} bytes; #{@payload_bytes_max} are allowed",
-                                                     error_code: 'RESULT_TOO_LARGE'))
+        message = "a payload of the outcome has #{bytes} bytes; #{@payload_bytes_max} are allowed"
+        @runner.fail(job, Errors::PermanentError.new(message, error_code: 'RESULT_TOO_LARGE'))
       end
 
       # An outcome that can never be stored becomes a failure that says so; if that is refused too, it is given up.

@@ -33,7 +33,7 @@ module TaskerCore
         @profile = profile
         @logger = logger
         @requests = Requests.new
-        @reports = Reports.new(runner, logger) { |type, fields| @link.send(type, fields) }
+        @reports = Reports.new(runner, logger, event_loop.method(:after)) { |type, fields| @link.send(type, fields) }
         @state = :unregistered
       end
 
