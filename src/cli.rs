@@ -16,16 +16,20 @@
 //!
 //! A command that is ended by a signal ends like any program does (130 after Ctrl-C in a shell).
 
+mod broker;
 mod completions;
 mod config;
 mod failure;
 mod health;
 mod input;
+mod migrate;
 mod output;
+mod serve;
 mod step;
 mod task;
 mod template;
 mod time;
+mod up;
 mod worker;
 
 use std::io::{self, Write};
@@ -82,6 +86,12 @@ enum Format {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start everything: a private Postgres, its tables, a broker. Nothing to configure
+    Up(up::Arguments),
+    /// Start a broker on a Postgres that is there already
+    Broker(broker::Arguments),
+    /// Bring the database up to date
+    Migrate(migrate::Arguments),
     /// Check, register and show templates
     #[command(subcommand)]
     Template(template::Command),
@@ -147,6 +157,9 @@ impl Cli {
     fn run(self) -> Result<Exit, Failure> {
         let global = &self.global;
         match self.command {
+            Command::Up(arguments) => arguments.run(global),
+            Command::Broker(arguments) => arguments.run(global),
+            Command::Migrate(arguments) => arguments.run(global),
             Command::Template(command) => command.run(global),
             Command::Task(command) => command.run(global),
             Command::Step(command) => command.run(global),

@@ -54,7 +54,7 @@ pub enum Error {
     },
     /// The broker refused the command.
     #[error("the broker refused the command: {}", .0.message)]
-    Refused(ErrorReply),
+    Refused(Box<ErrorReply>),
     /// The reply is not one that this command has.
     #[error("the broker's reply was not understood: {0}")]
     Reply(String),
@@ -132,7 +132,7 @@ impl Client {
             match decode(header, body) {
                 // An error without an id answers a command that the broker could not read: only ours is open.
                 Ok(Message::Error(refusal)) if [correlation_id, Uuid::nil()].contains(&refusal.correlation_id) => {
-                    return Err(Error::Refused(refusal));
+                    return Err(Error::Refused(Box::new(refusal)));
                 }
                 Ok(message) => match C::reply(message) {
                     Some((id, reply)) if id == correlation_id => return Ok(reply),

@@ -27,6 +27,8 @@ pub enum Error {
 pub fn start(log: &Log) -> Result<(), Error> {
     let filter =
         std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty()).unwrap_or_else(|| log.level.clone());
+    // The driver tells what Postgres remarks on, such as a table that is there already; a filter can ask for it.
+    let filter = format!("sqlx=warn,{filter}");
     let filter = EnvFilter::try_new(&filter).map_err(|source| Error::Filter { filter, source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match log.format {

@@ -4,9 +4,8 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use crate::client;
-use crate::config;
 use crate::protocol::{ErrorCode, ErrorReply};
+use crate::{client, config, postgres, server, store, telemetry};
 
 /// The table of exit codes, at the end of `tasker --help`.
 pub(super) const EXIT_CODES: &str = "\
@@ -149,6 +148,18 @@ impl From<config::Error> for Failure {
             .with_hint("config/default.toml documents every option; `tasker config show` prints what is in force")
     }
 }
+
+macro_rules! broken {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Failure {
+                Failure::new(Exit::Broken, error.to_string())
+            }
+        }
+    )*};
+}
+
+broken!(postgres::Error, server::Error, store::Error, telemetry::Error);
 
 impl From<io::Error> for Failure {
     /// The only bare input or output is printing.

@@ -16,7 +16,7 @@ use super::{Exit, Failure, Global};
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Submit a task; prints its id
-    Submit(submit::Arguments),
+    Submit(Box<submit::Arguments>),
     /// Show the state of a task
     Status(status::Arguments),
     /// List tasks, newest first

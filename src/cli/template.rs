@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::output::{Table, note, one_line, or_dash, print, print_json, raw};
 use super::{Exit, Failure, Format, Global};
+use crate::client::Client;
 use crate::protocol::{ListTemplates, RegisterTemplate, ShowTemplate, TemplateDefinition, TemplateRegistered};
 use crate::template::{self, Problem};
 
@@ -51,7 +52,7 @@ impl Command {
     pub(super) fn run(self, global: &Global) -> Result<Exit, Failure> {
         match self {
             Command::Validate { files, environment } => validate(global, &files.files, environment.as_deref()),
-            Command::Register(files) => register(global, &files.files),
+            Command::Register(files) => register_files(global, &files.files),
             Command::List { namespace } => list(global, namespace),
             Command::Show { template } => show(global, template),
         }
@@ -106,27 +107,38 @@ fn validate(global: &Global, files: &[PathBuf], environment: Option<&str>) -> Re
     Ok(Exit::Unsuccessful)
 }
 
-fn register(global: &Global, files: &[PathBuf]) -> Result<Exit, Failure> {
+fn register_files(global: &Global, files: &[PathBuf]) -> Result<Exit, Failure> {
+    let templates = read(files)?;
     let mut client = global.connect()?;
-    let mut registered: Vec<TemplateRegistered> = Vec::new();
-    for (yaml, file) in read(files)? {
-        let command = RegisterTemplate { correlation_id: Uuid::nil(), yaml, source: Some(file) };
-        let reply = client.request(command)?;
+    let mut replies = Vec::new();
+    for reply in register(&mut client, templates) {
+        let reply = reply?;
         if global.output == Format::Text {
             // Line by line: when a later file is refused, these are stored all the same.
             print(&format!("{}\n", reply.template))?;
             note(if reply.created { "  registered" } else { "  was registered before with the same content" });
         }
-        registered.push(reply);
+        replies.push(reply);
     }
     if global.output == Format::Json {
-        print_json(&registered)?;
+        print_json(&replies)?;
     }
     Ok(Exit::Done)
 }
 
+/// Registers templates, given as text and file name, one after the other.
+pub(super) fn register(
+    client: &mut Client,
+    templates: Vec<(String, String)>,
+) -> impl Iterator<Item = Result<TemplateRegistered, Failure>> {
+    templates.into_iter().map(|(yaml, file)| {
+        let command = RegisterTemplate { correlation_id: Uuid::nil(), yaml, source: Some(file) };
+        Ok(client.request(command)?)
+    })
+}
+
 /// The text of each file with its name, so that an unreadable file stops the command before anything is sent.
-fn read(files: &[PathBuf]) -> Result<Vec<(String, String)>, Failure> {
+pub(super) fn read(files: &[PathBuf]) -> Result<Vec<(String, String)>, Failure> {
     let read = |file: &PathBuf| match std::fs::read_to_string(file) {
         Ok(text) => Ok((text, file.display().to_string())),
         Err(error) => Err(Failure::usage(format!("failed to read {}: {error}", file.display()))),

@@ -44,7 +44,7 @@ fn now_ms() -> i64 {
 
 fn parse_rfc3339(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', 't', ' '])?;
-    let mut date = date.splitn(3, '-').map(|part| digits(part));
+    let mut date = date.splitn(3, '-').map(digits);
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
     let zone = time.find(['Z', 'z', '+', '-'])?;
     let (time, zone) = time.split_at(zone);
@@ -61,7 +61,7 @@ fn parse_rfc3339(text: &str) -> Option<i64> {
         }
     };
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let mut time = time.splitn(3, ':').map(|part| digits(part));
+    let mut time = time.splitn(3, ':').map(digits);
     let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
     let fraction_ms = digits(format!("{fraction:0<3}").get(..3)?)?;
     let days_in_month = match month {
@@ -94,7 +94,8 @@ pub(super) fn format_ms(ms: i64) -> String {
 /// Three digits of the largest unit that fits: `850 µs`, `12.3 ms`, `4.56 s`, `2 m 05 s`, `3 h 04 m`.
 pub(super) fn format_us(us: u64) -> String {
     match us {
-        0..1_000 => format!("{us} µs"),
+        0 => "0 s".to_owned(),
+        1..1_000 => format!("{us} µs"),
         1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
         1_000_000..60_000_000 => format!("{:.2} s", us as f64 / 1e6),
         60_000_000..3_600_000_000 => format!("{} m {:02} s", us / 60_000_000, us / 1_000_000 % 60),

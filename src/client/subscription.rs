@@ -14,7 +14,7 @@ const PREFIXES: [&str; 2] = ["event.", "control."];
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// Something happened.
-    Event(Event),
+    Event(Box<Event>),
     /// Events were lost, or another broker process speaks: read the state anew.
     Gap,
 }
@@ -25,7 +25,7 @@ pub struct Subscription {
     /// The broker process and the sequence number heard last.
     last: Option<(Uuid, u64)>,
     /// The event that revealed a gap, told after it.
-    held: Option<Event>,
+    held: Option<Box<Event>>,
 }
 
 impl Subscription {
@@ -54,7 +54,7 @@ impl Subscription {
             };
             let [_topic, header, body] = frames.as_slice() else { continue };
             let (broker_id, sequence, event) = match decode(header, body) {
-                Ok(Message::Event(event)) => (event.broker_id, event.sequence, Some(event)),
+                Ok(Message::Event(event)) => (event.broker_id, event.sequence, Some(Box::new(event))),
                 Ok(Message::Control(control)) => (control.broker_id, control.sequence, None),
                 // What a later release publishes and this one does not know: counted as lost with the next one.
                 _ => continue,

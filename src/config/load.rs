@@ -62,6 +62,15 @@ impl Config {
         Ok(config)
     }
 
+    /// Checks settings that were changed after they were loaded; a refusal names `origin` as their source.
+    pub fn check(&self, origin: &str) -> Result<(), Error> {
+        check::check(self).map_err(|(key, problem)| Error::Value {
+            origin: origin.to_owned(),
+            key: key.to_owned(),
+            problem,
+        })
+    }
+
     /// [`load`](Config::load) with the variables of this process.
     pub fn from_process(file: Option<&Path>) -> Result<Config, Error> {
         Config::load(file, process_environment())

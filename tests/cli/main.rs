@@ -4,4 +4,5 @@ mod client;
 mod commands;
 mod fake_broker;
 mod offline;
+mod serve;
 mod tasker;

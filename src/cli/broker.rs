@@ -1,0 +1,51 @@
+//! `tasker broker`: the broker in production, on a Postgres that is there already.
+
+use clap::Args;
+
+use super::migrate::{block_on, database_url};
+use super::serve::{Announcement, Running, serve};
+use super::{ConfigFile, Exit, Failure, Global};
+use crate::config::Config;
+use crate::server::{Broker, Options};
+use crate::{store, telemetry};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Bring the database up to date first; otherwise one that is behind is refused
+    #[arg(long)]
+    migrate: bool,
+    #[command(flatten)]
+    announcement: Announcement,
+}
+
+impl Arguments {
+    pub(super) fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let file = self.config.file.as_deref();
+        let config = Config::from_process(file)?;
+        let url = database_url(&config, file)?.to_owned();
+        telemetry::start(&config.log)?;
+        let start = move || {
+            if self.migrate {
+                block_on(store::migrate(&url))??;
+            } else {
+                refuse_a_database_that_is_behind(&url)?;
+            }
+            let database = config.database.url.clone();
+            let broker = Broker::start(Options { config, database_url: url })?;
+            Ok(Running { broker, postgres: None, database })
+        };
+        serve(global, &self.announcement, start, |_| Ok(()))
+    }
+}
+
+fn refuse_a_database_that_is_behind(url: &str) -> Result<(), Failure> {
+    let pending = block_on(store::pending(url))??;
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let versions: Vec<String> = pending.iter().map(i64::to_string).collect();
+    Err(Failure::new(Exit::Broken, format!("the database lacks the migrations {}", versions.join(", ")))
+        .with_hint("run `tasker migrate`, or start with --migrate"))
+}

@@ -1,0 +1,174 @@
+//! From start to ordered end of a broker process, the same for `tasker up` and `tasker broker`: signals, the word
+//! that it is ready, the end.
+
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+
+use clap::Args;
+use crossbeam_channel::{Receiver, bounded, select, unbounded};
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use super::output::print;
+use super::{Exit, Failure, Format, Global};
+use crate::config::DatabaseUrl;
+use crate::postgres;
+use crate::server::Broker;
+
+/// How a shell reports a program that Ctrl-C has ended.
+const INTERRUPTED: i32 = 130;
+
+/// How to tell others that the broker is ready.
+#[derive(Debug, Args)]
+pub(super) struct Announcement {
+    /// Write the endpoints to this file when ready, as JSON; it is removed at the end
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+/// A broker with what it stands on. Stopped in the order of the fields.
+pub(super) struct Running {
+    pub broker: Broker,
+    pub postgres: Option<postgres::Server>,
+    pub database: DatabaseUrl,
+}
+
+/// What is told when the broker is ready.
+#[derive(Serialize)]
+struct Ready {
+    work: Vec<String>,
+    events: Vec<String>,
+    database: String,
+    pid: u32,
+}
+
+/// Starts a broker, runs `prepare` on it, says that it is ready, and lets it run until INT, TERM or HUP.
+pub(super) fn serve(
+    global: &Global,
+    announcement: &Announcement,
+    start: impl FnOnce() -> Result<Running, Failure> + Send + 'static,
+    prepare: impl FnOnce(&Broker) -> Result<(), Failure>,
+) -> Result<Exit, Failure> {
+    let signals = listen().map_err(|error| broken("listen for signals", &error))?;
+    let (tell, started) = bounded(1);
+    // On a thread of its own: a standby can wait for ever, and must still hear the signal.
+    thread::spawn(move || {
+        // Nobody waits any more when a signal came first.
+        let _ = tell.send(start());
+    });
+    let running = select! {
+        recv(started) -> running => {
+            running.map_err(|_| Failure::new(Exit::Broken, "the start ended by a panic; its message is above"))??
+        }
+        recv(signals) -> _ => {
+            // Nothing was accepted yet. What was started ends with this process.
+            info!("stopped before the broker was ready");
+            return Ok(Exit::Done);
+        }
+    };
+    prepare(&running.broker)?;
+    let _file = announce(global, announcement, &running)?;
+    let end = select! {
+        recv(signals) -> name => {
+            info!(signal = name.unwrap_or("?"), "stopping; a second signal ends at once");
+            None
+        }
+        recv(running.broker.ended()) -> end => end.ok().flatten(),
+    };
+    thread::spawn(move || {
+        if let Ok(name) = signals.recv() {
+            warn!(signal = name, "ended at once");
+            std::process::exit(INTERRUPTED);
+        }
+    });
+    let stopped = running.broker.stop();
+    if let Some(postgres) = running.postgres {
+        postgres.stop().map_err(Failure::from)?;
+    }
+    if let Some(error) = end {
+        return Err(error.into());
+    }
+    stopped?;
+    info!("stopped");
+    Ok(Exit::Done)
+}
+
+/// Catches the signals that ask for an end, from now on.
+fn listen() -> io::Result<Receiver<&'static str>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let entered = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    drop(entered);
+    let (tell, signals) = unbounded();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            loop {
+                let name = tokio::select! {
+                    _ = interrupt.recv() => "INT",
+                    _ = terminate.recv() => "TERM",
+                    _ = hangup.recv() => "HUP",
+                };
+                if tell.send(name).is_err() {
+                    return;
+                }
+            }
+        });
+    })?;
+    Ok(signals)
+}
+
+fn announce(global: &Global, announcement: &Announcement, running: &Running) -> Result<ReadyFile, Failure> {
+    let endpoints = running.broker.endpoints();
+    let ready = Ready {
+        work: endpoints.work.clone(),
+        events: endpoints.events.clone(),
+        database: running.database.to_string(),
+        pid: std::process::id(),
+    };
+    let json = serde_json::to_string(&ready).map_err(io::Error::other)? + "\n";
+    let file = ReadyFile(announcement.ready_file.clone());
+    file.write(&json)?;
+    match global.output {
+        Format::Json => print(&json)?,
+        Format::Text => {
+            let mut text = String::new();
+            for (name, values) in [("work", &ready.work), ("events", &ready.events)] {
+                text.extend(values.iter().map(|value| format!("{name:<8}  {value}\n")));
+            }
+            print(&format!("{text}database  {}\npid       {}\n", ready.database, ready.pid))?;
+        }
+    }
+    Ok(file)
+}
+
+/// Is there while the broker is ready.
+struct ReadyFile(Option<PathBuf>);
+
+impl ReadyFile {
+    /// Whoever sees the file sees all of it: it is written under another name first.
+    fn write(&self, json: &str) -> Result<(), Failure> {
+        let Some(path) = &self.0 else { return Ok(()) };
+        let mut draft = path.clone().into_os_string();
+        draft.push(format!(".{}", std::process::id()));
+        let written = std::fs::write(&draft, json).and_then(|()| std::fs::rename(&draft, path));
+        written.map_err(|error| broken(&format!("write {}", path.display()), &error))
+    }
+}
+
+impl Drop for ReadyFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Already gone is as good.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A failure of the operating system.
+pub(super) fn broken(what: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::new(Exit::Broken, format!("failed to {what}: {error}"))
+}
