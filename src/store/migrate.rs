@@ -38,14 +38,30 @@ pub struct MigrationReport {
 /// Runs the migrations that are missing and makes the partitions of this month and the next two.
 pub async fn migrate(url: &str) -> Result<MigrationReport, Error> {
     let mut session = PgConnectOptions::from_str(url)?.application_name("tasker migrate").connect().await?;
-    let log_exists = "SELECT to_regclass('tasker._sqlx_migrations') IS NOT NULL";
-    let before =
-        if sqlx::query_scalar(log_exists).fetch_one(&mut session).await? { applied(&mut session).await?.0 } else { 0 };
+    let before = if has_log(&mut session).await? { applied(&mut session).await?.0 } else { 0 };
     MIGRATOR.run(&mut session).await?;
     let (after, version) = applied(&mut session).await?;
     let partitions = ensure_partitions(&mut session).await?;
     session.close().await?;
     Ok(MigrationReport { applied: after - before, version, partitions })
+}
+
+/// The versions of the migrations that the database lacks. Changes nothing.
+pub async fn pending(url: &str) -> Result<Vec<i64>, Error> {
+    let mut session = PgConnectOptions::from_str(url)?.application_name("tasker migrate").connect().await?;
+    let applied: Vec<i64> = if has_log(&mut session).await? {
+        let sql = "SELECT version FROM tasker._sqlx_migrations WHERE success";
+        sqlx::query_scalar(sql).fetch_all(&mut session).await?
+    } else {
+        Vec::new()
+    };
+    session.close().await?;
+    Ok(MIGRATOR.iter().map(|migration| migration.version).filter(|version| !applied.contains(version)).collect())
+}
+
+async fn has_log(session: &mut PgConnection) -> Result<bool, Error> {
+    let sql = "SELECT to_regclass('tasker._sqlx_migrations') IS NOT NULL";
+    Ok(sqlx::query_scalar(sql).fetch_one(session).await?)
 }
 
 /// How many migrations were run, and the last one.
