@@ -1,5 +1,9 @@
 -- Views for people and for status requests. States are derived here from the rows of 0001, by the same rules as in the
 -- broker. None recurses, so that a task of a thousand steps costs milliseconds when a query names the task.
+--
+-- What belongs to one step is looked up by key for each step (LATERAL with LIMIT, scalar subqueries) instead of joined:
+-- without statistics, and new partitions have none, the planner takes every set for one row, and its joins and its EXISTS
+-- then read all rows of a task for each of its steps.
 
 -- Items of open batches that have not come back: what is with a worker, apart from what has an outcome by now.
 CREATE VIEW tasker.open_items AS
@@ -47,19 +51,20 @@ FROM tasker.steps AS step
 JOIN tasker.tasks AS task ON task.task_id = step.task_id
 LEFT JOIN tasker.step_outcomes AS outcome
        ON outcome.task_id = step.task_id AND outcome.step_number = step.step_number
-LEFT JOIN (
-    SELECT DISTINCT ON (task_id, step_number)
-           task_id, step_number, attempt, final, retry_at, batch_id, registration_id, dispatched_at, failed_at,
-           duration_us, error_class, error_message, error_code
-    FROM tasker.step_attempts_failed ORDER BY task_id, step_number, attempt DESC
-) AS failure ON failure.task_id = step.task_id AND failure.step_number = step.step_number
-LEFT JOIN (
-    SELECT task_id, step_number, max(attempts_before) AS attempts_before
-    FROM tasker.operator_actions WHERE operation = 'retry' GROUP BY task_id, step_number
-) AS reset ON reset.task_id = step.task_id AND reset.step_number = step.step_number
-LEFT JOIN (
-    SELECT task_id, step_number, max(attempt) AS attempt FROM tasker.step_returns GROUP BY task_id, step_number
-) AS back ON back.task_id = step.task_id AND back.step_number = step.step_number
+LEFT JOIN LATERAL (
+    SELECT * FROM tasker.step_attempts_failed AS attempt
+    WHERE outcome.task_id IS NULL AND attempt.task_id = step.task_id AND attempt.step_number = step.step_number
+    ORDER BY attempt.attempt DESC LIMIT 1
+) AS failure ON true
+LEFT JOIN LATERAL (
+    SELECT max(action.attempts_before) AS attempts_before FROM tasker.operator_actions AS action
+    WHERE action.task_id = step.task_id AND action.step_number = step.step_number AND action.operation = 'retry'
+) AS reset ON true
+LEFT JOIN LATERAL (
+    SELECT attempt.attempt FROM tasker.step_returns AS attempt
+    WHERE outcome.task_id IS NULL AND attempt.task_id = step.task_id AND attempt.step_number = step.step_number
+    ORDER BY attempt.attempt DESC LIMIT 1
+) AS back ON true
 LEFT JOIN (
     SELECT DISTINCT ON (task_id, step_number) task_id, step_number, attempt, batch_id, registration_id, created_at
     FROM tasker.open_items ORDER BY task_id, step_number, attempt DESC, batch_id DESC
@@ -68,8 +73,8 @@ LEFT JOIN (
 -- Who waits for whom, an edge a row.
 CREATE VIEW tasker.step_dependencies AS
 SELECT step.task_id, step.step_number, step.name, parent.step_number AS parent_number, parent.name AS parent_name,
-       EXISTS (SELECT FROM tasker.step_outcomes AS outcome
-               WHERE outcome.task_id = step.task_id AND outcome.step_number = parent.step_number) AS satisfied
+       (SELECT outcome.kind FROM tasker.step_outcomes AS outcome
+        WHERE outcome.task_id = step.task_id AND outcome.step_number = parent.step_number) IS NOT NULL AS satisfied
 FROM tasker.steps AS step
 JOIN tasker.tasks AS task ON task.task_id = step.task_id
 JOIN tasker.template_steps AS definition
@@ -105,12 +110,13 @@ FROM (
                                AND (pending.run_at IS NULL OR pending.run_at <= now()), false) AS ready
     FROM (
         SELECT status.*,
-               CASE WHEN status.state = 'pending' THEN NOT EXISTS (
-                   SELECT FROM unnest(definition.parents) AS edge (parent_number)
-                   WHERE NOT EXISTS (SELECT FROM tasker.step_outcomes AS outcome
-                                     WHERE outcome.task_id = status.task_id
-                                       AND outcome.step_number = edge.parent_number)
-               ) END AS parents_satisfied
+               CASE WHEN status.state = 'pending' THEN (
+                   SELECT edge.parent_number FROM unnest(definition.parents) AS edge (parent_number)
+                   WHERE (SELECT outcome.kind FROM tasker.step_outcomes AS outcome
+                          WHERE outcome.task_id = status.task_id
+                            AND outcome.step_number = edge.parent_number) IS NULL
+                   LIMIT 1
+               ) IS NULL END AS parents_satisfied
         FROM tasker.step_status AS status
         JOIN tasker.template_steps AS definition
           ON definition.template_id = status.template_id AND definition.step_number = status.step_number

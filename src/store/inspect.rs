@@ -178,9 +178,10 @@ pub async fn list_tasks(pool: &PgPool, filter: &ListFilter) -> Result<Vec<TaskVi
                AND ($4::text IS NULL OR task.tags @> ARRAY[$4])
                AND ($5::text IS NULL OR CASE WHEN $5 IN ('pending', 'in_progress')
                    THEN task.final_state IS NULL AND ($5 = 'in_progress') = (
-                       EXISTS (SELECT FROM tasker.step_outcomes AS outcome WHERE outcome.task_id = task.task_id)
-                       OR EXISTS (SELECT FROM tasker.step_attempts_failed AS failure
-                                  WHERE failure.task_id = task.task_id)
+                       (SELECT true FROM tasker.step_outcomes AS outcome
+                        WHERE outcome.task_id = task.task_id LIMIT 1) IS NOT NULL
+                       OR (SELECT true FROM tasker.step_attempts_failed AS failure
+                           WHERE failure.task_id = task.task_id LIMIT 1) IS NOT NULL
                        OR task.task_id IN (SELECT item.task_id FROM tasker.open_items AS item))
                    ELSE task.final_state = $5 END)
              ORDER BY task.task_id DESC LIMIT $6

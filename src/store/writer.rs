@@ -185,23 +185,27 @@ impl Writer {
         if rows.templates.is_empty() {
             return self.write_rows(session, &rows, group.oldest_open_batch).await;
         }
-        // Templates go first, because tasks and steps of the same group need their rows.
+        let before = (self.seq, self.template_ids.clone());
         let mut transaction = session.begin().await?;
-        let stored = templates::store(&mut transaction, &rows.templates).await?;
-        self.template_ids.extend(stored);
-        let seq = self.seq;
-        let committed = self.write_rows(&mut transaction, &rows, group.oldest_open_batch).await;
-        let outcome = match committed {
+        let outcome = match self.write_with_templates(&mut transaction, &rows, group.oldest_open_batch).await {
             Ok(committed) => transaction.commit().await.map(|()| committed).map_err(Error::from),
             Err(error) => transaction.rollback().await.map_err(Error::from).and(Err(error)),
         };
         if outcome.is_err() {
-            self.seq = seq;
-            for template in &rows.templates {
-                self.template_ids.remove(&template.template.key);
-            }
+            (self.seq, self.template_ids) = before;
         }
         outcome
+    }
+
+    /// Templates go first, because tasks and steps of the same group need their rows.
+    async fn write_with_templates(
+        &mut self,
+        session: &mut PgConnection,
+        rows: &Rows<'_>,
+        oldest_open_batch: Option<Uuid>,
+    ) -> Result<Committed, Error> {
+        self.template_ids.extend(templates::store(session, &rows.templates).await?);
+        self.write_rows(session, rows, oldest_open_batch).await
     }
 
     /// The statement. Its answer is read to the end, because the commit comes after the row and can still fail.

@@ -26,6 +26,8 @@ async fn a_template_is_stored_once_with_its_steps() {
     let Err(Error::Refused { constraint, .. }) = fixture.try_commit(&changed).await else { panic!("replaced") };
     assert_eq!(constraint.as_deref(), Some("task_templates_namespace_name_version_key"));
     assert_eq!((fixture.count("task_templates").await, fixture.count("template_steps").await), (1, 4));
+    // The refused group has not made the writer forget the template that it repeated.
+    fixture.stored_task().await;
 }
 
 #[tokio::test]
