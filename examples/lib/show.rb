@@ -46,7 +46,7 @@ class Showing
     namespace, name = @template.split('/')
     task = @client.initialize_task(namespace: namespace, name: name, context: @context)
     puts "\n\e[1m#{task.template}\e[0m  #{task.task_id}"
-    system(@tasker, 'task', 'watch', task.task_id, out: :err)
+    system(@tasker, 'task', 'watch', task.task_id, out: File::NULL)
     status = @client.task_status(task.task_id, steps: true, results: :all)
     status.steps.each { |step| show(step) }
     puts "  #{status.state} in #{status.task.finished_at_ms - status.task.created_at_ms} ms"
