@@ -205,21 +205,15 @@ health    recovering (waiting_for_retry)
 advice    wait_for_retry
 created   1970-01-01T00:00:00.000Z
 
-STEP      STATE                        ATTEMPTS  WORKER  DURATION  ERROR
-validate  complete                     1/3       a       1.5 ms
+STEP      STATE                          ATTEMPTS  WORKER  DURATION  ERROR
+validate  complete                       1/3       a       1.5 ms
 reserve   waiting_for_retry (in 2.00 s)  1/3       -       -         OutOfStock [E1]: none left
-ship      pending                      0/3       -       -
+ship      pending                        0/3       -       -
 
 STEP      RESULT
 validate  {\"total\": 209.970,  \"id\":340282366920938463463374607431768211456}
 ";
-        assert_eq!(
-            describe(&report()),
-            expected
-                .replace("STATE                        ", "STATE                          ")
-                .replace("complete                     1/3", "complete                       1/3")
-                .replace("pending                      0/3", "pending                        0/3")
-        );
+        assert_eq!(describe(&report()), expected);
     }
 
     #[test]
