@@ -43,8 +43,6 @@ pub struct Config {
 pub struct Broker {
     /// Selects the `environments.<name>` overrides of templates.
     pub environment: String,
-    /// How long a stopping broker waits for its workers.
-    pub drain_seconds: u64,
 }
 
 /// `[endpoints]`

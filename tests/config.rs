@@ -65,7 +65,7 @@ fn a_refusal_names_the_file_and_the_key() {
              workers_max",
         ),
         (
-            "[brokr]\ndrain_seconds = 1",
+            "[brokr]\nenvironment = 'test'",
             "broker.toml: brokr: unknown section; there are broker, database, endpoints, engine, limits, log, \
              postgres, worker",
         ),
