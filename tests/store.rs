@@ -1,5 +1,7 @@
 //! The store against a real Postgres: what is written, who may write, and what comes back.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "store/claims.rs"]
 mod claims;
 #[path = "store/fence.rs"]

@@ -323,8 +323,8 @@ impl Tasks {
         Ok(())
     }
 
-    /// Open batches, each item with what is recorded of that very dispatch. An item whose step was settled otherwise, or
-    /// whose task has ended, counts as given up: nothing that is still reported for it can be accepted.
+    /// Open batches, each item with what is recorded of that very dispatch. Nothing is recorded either when the step was
+    /// settled by hand, or its task was cancelled, while the worker had it: the engine sees that from the step and the task.
     async fn read_batches(&mut self, session: &mut PgConnection) -> Result<Vec<BatchSnapshot>, Error> {
         let sql = format!(
             "SELECT batch.batch_id, batch.registration_id, item.task_id, item.step_number, item.attempt, outcome.checksum,
@@ -333,7 +333,6 @@ impl Tasks {
                      WHEN failure.cause = 'failed' THEN 'failed'
                      WHEN failure.cause IS NOT NULL THEN 'given_up'
                      WHEN back.batch_id IS NOT NULL THEN 'returned'
-                     WHEN outcome.kind IS NOT NULL OR task.final_state IS NOT NULL THEN 'given_up'
                      ELSE 'open'
                  END AS record
              FROM tasker.lanes AS lane
@@ -341,7 +340,6 @@ impl Tasks {
              LEFT JOIN tasker.batch_closings AS closing ON closing.batch_id = batch.batch_id
              CROSS JOIN LATERAL unnest(batch.task_ids, batch.step_numbers, batch.attempts)
                  WITH ORDINALITY AS item (task_id, step_number, attempt, position)
-             LEFT JOIN tasker.tasks AS task ON task.task_id = item.task_id
              LEFT JOIN tasker.step_outcomes AS outcome
                     ON outcome.task_id = item.task_id AND outcome.step_number = item.step_number
              LEFT JOIN tasker.step_attempts_failed AS failure

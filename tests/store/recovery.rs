@@ -7,7 +7,9 @@ use tasker_engine::*;
 use crate::fixture::{Fixture, introduction};
 
 /// A step in short: attempts, limit, workers lost, settled with, retry, failed.
-fn brief(step: &StepSnapshot) -> (u32, u32, u32, Option<(&str, &str)>, Option<bool>, bool) {
+type Brief<'a> = (u32, u32, u32, Option<(&'a str, &'a str)>, Option<bool>, bool);
+
+fn brief(step: &StepSnapshot) -> Brief<'_> {
     let settled = step.settled.as_ref().map(|settled| {
         assert!(settled.result.is_empty() || settled.checksum == checksum(&settled.result));
         (settled.kind.as_str(), std::str::from_utf8(&settled.result).unwrap())
@@ -124,7 +126,8 @@ async fn open_batches_come_back_with_what_is_known_of_each_item() {
     assert_eq!((batch.id, batch.registration), (open, fixture.registration));
     let records: Vec<ItemRecord> = batch.items.iter().map(|(_, record)| *record).collect();
     use ItemRecord::{Complete, Failed, GivenUp, Open, Returned};
-    assert_eq!(records, [Complete(checksum(b"7")), Failed, GivenUp, Returned, GivenUp, GivenUp, Open]);
+    assert_eq!(records, [Complete(checksum(b"7")), Failed, GivenUp, Returned, Open, GivenUp, Open]);
+    assert!(recovered.tasks[0].steps[1].settled.is_some(), "resolved while the worker had it");
     assert_eq!(batch.items[3].0, BatchItem { task: b, step: 3, attempt: 1 });
 
     // The returned attempt is used again by another batch: the first one still knows that it came back.
