@@ -310,7 +310,9 @@ CREATE TABLE tasker.commands (
     task_id        uuid,
     lane           smallint NOT NULL,
     name           text NOT NULL,
-    outcome        text NOT NULL
+    outcome        text NOT NULL,
+    -- From its arrival at the engine until its group was handed over for the commit.
+    duration_ms    integer NOT NULL
 ) PARTITION BY RANGE (received_at);
 
 -- Commands arrive in order of time: a BRIN index finds a time span and costs next to nothing to keep.

@@ -49,7 +49,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
 }
 
 fn ranges(config: &Config) -> Result<(), Problem> {
-    let Config { broker, database, engine, limits, worker, .. } = config;
+    let Config { database, engine, limits, worker, .. } = config;
     let ranges: [(&'static str, u64, RangeInclusive<u64>); 21] = [
         ("database.read_connections", database.read_connections.into(), 1..=100),
         ("database.lease_seconds", database.lease_seconds, 3..=600),

@@ -12,7 +12,7 @@ use crate::id::{BatchId, Origin, PeerId, RegistrationId, TaskId};
 use crate::state::{BatchState, StepState, TaskState};
 use crate::submit::Submission;
 use crate::template::{Template, TemplateKey};
-use crate::time::Wall;
+use crate::time::{Mono, Wall};
 
 /// Saves and deliveries, in the order in which they were decided.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Effects {
     pub saves: Vec<Save>,
     /// To be released when that group is committed.
     pub deliveries: Vec<Deliver>,
+    /// When the present event is handled.
+    pub(crate) now: Mono,
 }
 
 /// A row (or a few) that must be durable.
@@ -316,6 +318,10 @@ pub struct Command {
     pub task: Option<TaskId>,
     /// `accepted`, or the code of the refusal.
     pub outcome: &'static str,
+    /// When the engine took it.
+    pub taken: Mono,
+    /// Milliseconds from then until its group was handed over for its commit; set by whoever hands it over.
+    pub duration_ms: u32,
 }
 
 /// Something that may leave once the saves before it are durable.

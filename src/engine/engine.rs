@@ -69,6 +69,7 @@ impl Engine {
     /// Takes one event. What became ready waits for [`plan`](Engine::plan), which is called once for all events that
     /// arrived together.
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Effects) {
+        out.now = now.mono;
         match event {
             Event::TemplateSubmitted { origin, template } => self.template_submitted(origin, template, out),
             Event::TasksSubmitted { origin, requests } => self.tasks_submitted(now, origin, requests, out),
@@ -258,7 +259,7 @@ impl Effects {
         outcome: Result<(), &Refusal>,
     ) {
         let outcome = outcome.map_or_else(|refusal| refusal.kind.as_str(), |()| "accepted");
-        self.saves.push(Save::Command(Command { name, origin, task, outcome }));
+        self.saves.push(Save::Command(Command { name, origin, task, outcome, taken: self.now, duration_ms: 0 }));
     }
 
     /// Publishes a notice.

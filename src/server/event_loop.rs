@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crossbeam_channel::{Receiver, never};
-use tasker_engine::{Deliver, Effects, Engine, Event};
+use tasker_engine::{Deliver, Effects, Engine, Event, Save};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
@@ -183,7 +183,13 @@ impl Loop {
             return;
         }
         let mut gathered = std::mem::take(&mut self.gathering);
-        let saves = std::mem::take(&mut gathered.effects.saves);
+        let mut saves = std::mem::take(&mut gathered.effects.saves);
+        let now = self.parts.clock.now().mono;
+        for save in &mut saves {
+            if let Save::Command(command) = save {
+                command.duration_ms = u32::try_from(now.since(command.taken)).unwrap_or(u32::MAX);
+            }
+        }
         gathered.inbox_rows = inbox::removed_rows(&saves);
         self.in_flight = Some(gathered);
         if saves.is_empty() {

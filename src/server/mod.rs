@@ -10,6 +10,7 @@ mod recovery;
 mod replay;
 mod replies;
 mod templates;
+mod upkeep;
 mod writer;
 
 use std::thread::JoinHandle;
@@ -99,6 +100,7 @@ impl Broker {
         let health = health::Health::new(broker_id, claimed.epoch());
         let writing = runtime.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every));
         let (inbox, removed) = tokio::sync::mpsc::unbounded_channel();
+        runtime.spawn(upkeep::run(pool.clone()));
         runtime.spawn(inbox::run(pool.clone(), inputs.clone(), removed));
         let reads = reads::Reads::new(runtime.handle().clone(), pool.clone(), gateway.outbox(), inputs.clone());
         let recovery = recovery::Recovery { runtime: runtime.handle().clone(), pool, config };

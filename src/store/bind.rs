@@ -254,6 +254,7 @@ fn commands<'q>(statement: Statement<'q>, rows: &'q Rows<'q>, _: &'q [i32]) -> S
         |row| row.task.map(|task| task.0),
         |row| row.name,
         |row| row.outcome,
+        |row| int(row.duration_ms),
     )
 }
 

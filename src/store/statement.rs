@@ -216,13 +216,14 @@ pub(super) const PARTS: [Part; 16] = [
         )",
     },
     Part {
-        parameters: 5,
+        parameters: 6,
         is_needed: |rows| !rows.commands.is_empty(),
         sql: "commands AS (
-            INSERT INTO tasker.commands (seq, lane, peer, correlation_id, task_id, name, outcome)
-            SELECT seq, lane, peer, correlation_id, task_id, name, outcome
+            INSERT INTO tasker.commands (seq, lane, peer, correlation_id, task_id, name, outcome, duration_ms)
+            SELECT seq, lane, peer, correlation_id, task_id, name, outcome, duration_ms
             FROM fence, (SELECT unnest({1}::bigint[]) AS peer, unnest({2}::uuid[]) AS correlation_id,
-                unnest({3}::uuid[]) AS task_id, unnest({4}::text[]) AS name, unnest({5}::text[]) AS outcome) AS row
+                unnest({3}::uuid[]) AS task_id, unnest({4}::text[]) AS name, unnest({5}::text[]) AS outcome,
+                unnest({6}::integer[]) AS duration_ms) AS row
         )",
     },
     Part {

@@ -204,7 +204,14 @@ async fn the_rarer_saves_become_rows() {
         Save::ResultReceived(Box::new(received)),
         fixture.action(task, None, OperationKind::Cancel, "pending", "cancelled", 0),
         fixture.reset(task, 3, 2),
-        Save::Command(Command { name: "CancelTask", origin, task: Some(task), outcome: "accepted" }),
+        Save::Command(Command {
+            name: "CancelTask",
+            origin,
+            task: Some(task),
+            outcome: "accepted",
+            taken: Mono(0),
+            duration_ms: 7,
+        }),
         Save::WorkerRegistered { registration: brief, worker: Box::new(introduction("worker-1")) },
         Save::WorkerEnded { registration: brief, reason: "reconnected" },
         Save::WorkerEnded { registration: fixture.registration, reason: "superseded" },
@@ -221,8 +228,8 @@ async fn the_rarer_saves_become_rows() {
         fixture.text(sql).await,
         "cancel|-1|ada|because|pending|cancelled|0\nretry|3|ada|because|error|pending|2"
     );
-    let sql = "SELECT name, peer, correlation_id, outcome FROM tasker.commands";
-    assert_eq!(fixture.text(sql).await, "CancelTask|-1|00000000-0000-0000-0000-000000000005|accepted");
+    let sql = "SELECT name, peer, correlation_id, outcome, duration_ms FROM tasker.commands";
+    assert_eq!(fixture.text(sql).await, "CancelTask|-1|00000000-0000-0000-0000-000000000005|accepted|7");
     let sql = "SELECT worker, concurrency, pid, language, end_reason, ended_seq FROM tasker.worker_registrations
                ORDER BY registered_at";
     assert_eq!(
