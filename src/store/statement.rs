@@ -294,7 +294,7 @@ mod tests {
         let total = FENCE_PARAMETERS + PARTS.iter().map(|part| part.parameters).sum::<usize>();
         assert!(!sql.contains('{'), "{sql}");
         for number in 1..=total {
-            let used = [format!("${number}:"), format!("${number} "), format!("${number},")];
+            let used = [format!("${number}:"), format!("${number} "), format!("${number},"), format!("${number}\n")];
             assert!(used.iter().any(|text| sql.contains(text)), "${number} of {total} is not used");
         }
         assert!(!sql.contains(&format!("${}", total + 1)));
