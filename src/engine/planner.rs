@@ -181,3 +181,46 @@ impl Queues {
 fn rank(task: &Task) -> Rank {
     (i128::from(task.turn) - i128::from(task.priority) * PRIORITY_TURNS, task.id)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event::TaskLabels;
+    use crate::retry::Backoff;
+    use crate::template::{StepTemplate, Template, TemplateKey};
+    use crate::time::Wall;
+
+    fn task(priority: i32, turn: i128) -> Task {
+        let key = TemplateKey { namespace: "shop".into(), name: "order".into(), version: "1.0.0".into() };
+        let step = StepTemplate {
+            name: "pay".into(),
+            handler_class: "Pay".into(),
+            retryable: true,
+            retry_limit: 1,
+            backoff: Backoff::default(),
+            skippable: false,
+            timeout_ms: 1,
+            inputs: Bytes::new(),
+            custom_events: Box::default(),
+            dependent_system: None,
+        };
+        let template = Arc::new(Template::new(key, vec![(step, Vec::new())]).expect("a template"));
+        let id = TaskId(Uuid::nil());
+        let mut task = Task::new(id, template, 0, Bytes::new(), TaskLabels::default(), Wall(0));
+        task.priority = priority;
+        task.turn = u64::try_from(turn).expect("a positive turn");
+        task
+    }
+
+    #[test]
+    fn a_lower_priority_is_overtaken_for_a_bounded_number_of_turns() {
+        let waiting = task(0, 7);
+        assert!(rank(&task(1, 7 + PRIORITY_TURNS - 1)) < rank(&waiting));
+        assert!(rank(&task(1, 7 + PRIORITY_TURNS + 1)) > rank(&waiting));
+        assert!(rank(&task(3, 7 + 3 * PRIORITY_TURNS + 1)) > rank(&waiting));
+        assert!(rank(&task(i32::MAX, 7)) < rank(&waiting) && rank(&task(i32::MIN, 7)) > rank(&waiting));
+    }
+}

@@ -10,4 +10,5 @@ mod reporting;
 mod script;
 mod store;
 mod submitting;
+mod telling;
 mod world;

@@ -155,6 +155,7 @@ impl Run {
             batch_steps_max: 3,
             steps_max: 60,
             waiters_max: 3,
+            poison_limit: 2,
             ..Config::default()
         };
         let mut run = Run {

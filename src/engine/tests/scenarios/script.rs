@@ -3,13 +3,12 @@
 //! accepted tasks and registrations.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 
 use bytes::Bytes;
 use tasker_engine::*;
 use uuid::Uuid;
 
-use crate::world::{Released, World, template};
+use crate::world::{World, template};
 
 /// Plays a scenario and compares what happened with what is written.
 pub fn check(scenario: &str) {
@@ -28,30 +27,30 @@ pub fn check_with(config: Config, scenario: &str) {
     assert!(happened == written, "written:\n{}\n\nhappened:\n{}\n", written.join("\n"), happened.join("\n"));
 }
 
-struct Held {
-    at: StepReference,
-    reported: Option<CompletionStatus>,
+pub struct Held {
+    pub at: StepReference,
+    pub reported: Option<CompletionStatus>,
 }
 
-struct Peer {
-    id: PeerId,
-    registration: Option<RegistrationId>,
+pub struct Peer {
+    pub id: PeerId,
+    pub registration: Option<RegistrationId>,
     introduction: WorkerIntroduction,
-    held: Vec<Held>,
+    pub held: Vec<Held>,
 }
 
 /// A world whose inhabitants have names.
 pub struct Stage {
     pub world: World,
-    peers: HashMap<String, Peer>,
-    tasks: HashMap<String, TaskId>,
-    batches: Vec<BatchId>,
+    pub peers: HashMap<String, Peer>,
+    pub tasks: HashMap<String, TaskId>,
+    pub batches: Vec<BatchId>,
     next_peer: u64,
     incarnations: u64,
     /// Names for the tasks that the next reply brings.
-    submitted: Vec<String>,
+    pub submitted: Vec<String>,
     hold_reads: bool,
-    origins: HashMap<Uuid, String>,
+    pub origins: HashMap<Uuid, String>,
 }
 
 impl Stage {
@@ -368,234 +367,6 @@ impl Stage {
     fn batch(&self, name: &str) -> BatchId {
         let number: usize = name.strip_prefix('B').and_then(|number| number.parse().ok()).expect("B1, B2, ...");
         self.batches.get(number - 1).copied().unwrap_or(BatchId(Uuid::from_u128(3)))
-    }
-
-    fn task_name(&self, id: TaskId) -> String {
-        let known = self.tasks.iter().find(|&(_, &known)| known == id);
-        known.map_or_else(|| "nobody".to_owned(), |(name, _)| name.clone())
-    }
-
-    fn batch_name(&self, id: BatchId) -> String {
-        let place = self.batches.iter().position(|&known| known == id);
-        place.map_or_else(|| "B?".to_owned(), |place| format!("B{}", place + 1))
-    }
-
-    fn step_name(&self, task: TaskId, step: u32) -> String {
-        let name = &self.world.store.tasks[&task].new.template.steps[step as usize].name;
-        format!("{}.{name}", self.task_name(task))
-    }
-
-    fn reference(&self, at: &StepReference) -> String {
-        format!("{}.{}/{}", self.task_name(at.task), at.step, at.attempt)
-    }
-
-    fn references(&self, steps: &[StepReference]) -> String {
-        steps.iter().map(|at| self.reference(at)).collect::<Vec<_>>().join(" ")
-    }
-
-    fn worker_name(&self, peer: PeerId) -> String {
-        let known = self.peers.iter().find(|(_, known)| known.id == peer);
-        known.map_or_else(|| "nobody".to_owned(), |(name, _)| name.clone())
-    }
-
-    fn show(&mut self, name: &str) -> String {
-        let Some(report) = self.world.report(self.task(name)) else { return format!("{name} is not live") };
-        let mut text = format!("{name} is {}:", report.state.as_str());
-        for step in report.steps {
-            write!(text, " {}={}", step.name, step.state.as_str()).expect("into a string");
-        }
-        text
-    }
-
-    fn tell(&mut self, released: Released, said: &mut Vec<String>) {
-        for save in &released.saves {
-            if let Save::Batch(batch) = save {
-                self.batches.push(batch.id);
-            }
-        }
-        // Names first: a reply gives the names that saves are told with.
-        for delivery in &released.deliveries {
-            if let Deliver::Reply { reply: Reply::TasksInitialized(rows), .. } = delivery {
-                let names: Vec<String> = self.submitted.drain(..rows.len()).collect();
-                for (row, name) in rows.iter().zip(names) {
-                    match row {
-                        Ok(task) if !task.duplicate => drop(self.tasks.insert(name, task.task)),
-                        Ok(task) => said.push(format!("{name} is {} again", self.task_name(task.task))),
-                        Err(refusal) => said.push(format!("{name} is refused: {}", refusal.kind.as_str())),
-                    }
-                }
-            }
-        }
-        for save in released.saves {
-            said.extend(self.tell_save(save));
-        }
-        for delivery in released.deliveries {
-            said.extend(self.tell_delivery(delivery));
-        }
-    }
-
-    fn tell_save(&self, save: Save) -> Vec<String> {
-        let line = match save {
-            Save::TaskFinished { task, state } => format!("{} ends {}", self.task_name(task), state.as_str()),
-            Save::TaskReopened { task } => format!("{} runs again", self.task_name(task)),
-            Save::BatchClosed { batch, state, differences } => {
-                let batch = self.batch_name(batch);
-                let mut lines = vec![format!("{batch} closes {}", state.as_str())];
-                for difference in differences {
-                    let name =
-                        format!("{}.{}/{}", self.task_name(difference.task), difference.step, difference.attempt);
-                    let Difference { completion, recorded, .. } = difference;
-                    lines.push(format!("{batch} differs: {name} is {completion} and was {recorded}"));
-                }
-                return lines;
-            }
-            Save::StepSettled(settled) => {
-                let name = self.step_name(settled.task, settled.step);
-                match settled.kind {
-                    SettledKind::Complete => return Vec::new(),
-                    SettledKind::Bypassed | SettledKind::ResolvedManually => {
-                        format!("{name} {}", settled.kind.as_str())
-                    }
-                }
-            }
-            Save::AttemptFailed(failed) => {
-                let name = self.step_name(failed.task, failed.step);
-                let cause = failed.cause.as_str();
-                let class = failed.failure.class.strip_prefix("TaskerCore::Errors::Poison").map_or("", |_| " poison");
-                match failed.retry_in_ms {
-                    Some(ms) => format!("{name}/{} {cause}, again in {ms}", failed.attempt),
-                    None => format!("{name}/{} {cause}{class} for good", failed.attempt),
-                }
-            }
-            Save::StepReturned { task, step, attempt, .. } => {
-                format!("{}/{attempt} comes back", self.step_name(task, step))
-            }
-            Save::ResultReceived(received) => {
-                format!("ledger: {} {}", self.reference(&received.at), received.disposition.as_str())
-            }
-            Save::WorkerEnded { registration, reason } => {
-                format!("{} is {reason}", self.world.store.workers[&registration].introduction.name)
-            }
-            Save::InboxTaken { row, refusal } => {
-                let text = refusal
-                    .map_or("taken".to_owned(), |why| format!("refused: {}", why.split(':').next().expect("a code")));
-                format!("inbox {row} {text}")
-            }
-            Save::Template(_)
-            | Save::Task(_)
-            | Save::Batch(_)
-            | Save::OperatorAction(_)
-            | Save::WorkerRegistered { .. }
-            | Save::Command(_) => return Vec::new(),
-        };
-        vec![line]
-    }
-
-    fn tell_delivery(&mut self, delivery: Deliver) -> Vec<String> {
-        let line = match delivery {
-            Deliver::Publish(_) | Deliver::Read(_) => return Vec::new(),
-            Deliver::Worker { peer, message } => {
-                let name = self.worker_name(peer);
-                match message {
-                    WorkerMessage::Execute(dispatch) => self.take(&name, *dispatch),
-                    WorkerMessage::Cancel { steps, timed_out } => {
-                        let why = if timed_out { "timeout" } else { "cancelled" };
-                        format!("{name} stops {}: {why}", self.references(&steps))
-                    }
-                    WorkerMessage::Drain { reason } => format!("{name} drains: {reason}"),
-                    WorkerMessage::RegisterAgain { .. } => format!("{name} must register"),
-                }
-            }
-            Deliver::Reply { to, reply } => {
-                let who = self.origins[&to.correlation].clone();
-                return self.tell_reply(&who, reply);
-            }
-        };
-        vec![line]
-    }
-
-    fn take(&mut self, name: &str, dispatch: Dispatch) -> String {
-        let peer = self.peers.get_mut(name).expect("a known worker");
-        assert_eq!(peer.registration, Some(dispatch.registration), "a batch for another registration");
-        let mut at = Vec::new();
-        for step in &dispatch.steps {
-            let task = &dispatch.tasks[step.task as usize];
-            let parents = task.template.dag.parents(step.step);
-            for parent in parents {
-                assert!(task.results.iter().any(|(known, _)| known == parent), "a parent's result is missing");
-            }
-            at.push(StepReference {
-                batch: dispatch.batch,
-                task: task.id,
-                step: task.template.steps[step.step as usize].name.clone(),
-                attempt: step.attempt,
-            });
-        }
-        peer.held.extend(at.iter().map(|at| Held { at: at.clone(), reported: None }));
-        format!("{name} runs {}: {}", self.batch_name(dispatch.batch), self.references(&at))
-    }
-
-    fn tell_reply(&mut self, who: &str, reply: Reply) -> Vec<String> {
-        let names =
-            |batches: &[BatchId]| batches.iter().map(|&batch| self.batch_name(batch)).collect::<Vec<_>>().join(" ");
-        let line = match reply {
-            Reply::Refused(refusal) => format!("{who} is refused: {}", refusal.kind.as_str()),
-            Reply::TemplateRegistered { created: false, .. } => format!("{who} registered it before"),
-            Reply::TaskTried { task, steps_dispatched, batches, steps_waiting, .. } => {
-                let task = self.task_name(task);
-                let batches = if batches.is_empty() { String::new() } else { format!(" in {}", names(&batches)) };
-                format!("{task} tried: {steps_dispatched} dispatched{batches}, {steps_waiting} waiting")
-            }
-            Reply::Waited { finished, task } => {
-                let word = if finished { "hears" } else { "has waited" };
-                format!("{who} {word}: {} {}", self.task_name(task.id), task.state.as_str())
-            }
-            Reply::TaskCancelled { task, steps_stopped, steps_cancelled } => {
-                let task = self.task_name(task);
-                format!("{task} cancelled: {steps_stopped} stopped, {steps_cancelled} never started")
-            }
-            Reply::TaskRetried { task, steps } => format!("{} reset: {}", self.task_name(task), steps.join(" ")),
-            Reply::StepResolved { task, step, state } => {
-                format!("{}.{step} resolved, task {}", self.task_name(task), state.as_str())
-            }
-            Reply::WorkerRegistered { registration, closed_batches, .. } => {
-                let peer = self.peers.get_mut(who).expect("a known worker");
-                peer.registration = Some(registration);
-                peer.held.retain(|held| !closed_batches.contains(&held.at.batch));
-                if closed_batches.is_empty() {
-                    return Vec::new();
-                }
-                let closed = closed_batches.iter().map(|&batch| self.batch_name(batch)).collect::<Vec<_>>().join(" ");
-                format!("{who} forgets {closed}")
-            }
-            Reply::ResultsAccepted { results, closed_batches } => {
-                let mut lines = Vec::new();
-                for (at, disposition) in &results {
-                    if *disposition != Disposition::Accepted {
-                        lines.push(format!("{who} hears: {} {}", self.reference(at), disposition.as_str()));
-                    }
-                }
-                for batch in closed_batches {
-                    lines.push(format!("{who} forgets {}", self.batch_name(batch)));
-                    let peer = self.peers.get_mut(who).expect("a known worker");
-                    peer.held.retain(|held| held.at.batch != batch);
-                }
-                return lines;
-            }
-            Reply::ResultsMissing { steps, .. } => format!("{who} sends again: {}", self.references(&steps)),
-            Reply::WorkerUnregistered { steps_returned, .. } => {
-                format!("{who} may go, {steps_returned} steps given up")
-            }
-            Reply::RegisterAgain { .. } => format!("{who} must register"),
-            Reply::TemplateRegistered { created: true, .. }
-            | Reply::TasksInitialized(_)
-            | Reply::Status(_)
-            | Reply::Workers(_)
-            | Reply::Templates(_)
-            | Reply::Template(_)
-            | Reply::HeartbeatAcknowledged => return Vec::new(),
-        };
-        vec![line]
     }
 }
 

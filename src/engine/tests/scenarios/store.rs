@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tasker_engine::*;
@@ -15,7 +14,7 @@ pub struct Store {
     pub tasks: BTreeMap<TaskId, StoredTask>,
     pub batches: BTreeMap<BatchId, StoredBatch>,
     pub workers: BTreeMap<RegistrationId, StoredWorker>,
-    pub keys: HashMap<(Arc<str>, Arc<str>, Box<str>), TaskId>,
+    pub keys: HashMap<KeyLookup, TaskId>,
     pub ledger: Vec<ReceivedResult>,
     pub inbox_taken: BTreeSet<i64>,
     newest_batch: Option<BatchId>,
@@ -150,7 +149,8 @@ impl Store {
         assert!(self.templates.iter().any(|known| known.template.key == new.template.key), "template is not stored");
         if let Some(key) = &new.idempotency_key {
             let template = &new.template.key;
-            let key = (template.namespace.clone(), template.name.clone(), key.clone());
+            let (namespace, name) = (template.namespace.clone(), template.name.clone());
+            let key = KeyLookup { namespace, name, key: key.clone() };
             assert_eq!(self.keys.insert(key, new.id), None, "an idempotency key is used twice");
         }
         let steps = new.template.steps.iter().map(|step| StoredStep { limit: step.retry_limit, ..Default::default() });

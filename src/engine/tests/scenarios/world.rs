@@ -90,7 +90,7 @@ impl World {
             match read {
                 Read::IdempotencyKeys { lookup, keys } => {
                     let found = keys.into_iter().map(|key| {
-                        let id = *self.store.keys.get(&(key.namespace, key.name, key.key))?;
+                        let id = *self.store.keys.get(&key)?;
                         Some((id, self.store.tasks[&id].new.template.key.clone()))
                     });
                     let found = found.collect();
