@@ -1,7 +1,7 @@
 //! The engine: takes events, owns every state, says what follows. Each kind of event has its file; this one holds what
 //! they share: the parts, the order of a pass, and how a step's end moves its task on.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,9 +10,10 @@ use crate::batch::Batch;
 use crate::config::Config;
 use crate::deadlines::{Deadline, Deadlines};
 use crate::effect::{Command, Deliver, Effects, HealthCounts, KeyLookup, Notice, NoticeKind, Refusal, Reply, Save};
-use crate::event::{Event, Operation};
+use crate::event::Event;
 use crate::hash::BuildIdHasher;
 use crate::id::{BatchId, IdSource, Origin, TaskId};
+use crate::loads::Loads;
 use crate::planner::Queues;
 use crate::registry::Registry;
 use crate::state::TaskState;
@@ -39,8 +40,9 @@ pub struct Engine {
     pub(crate) ended_keys: BTreeMap<KeyLookup, TaskId>,
     /// Look-ups of keys that are under way.
     pub(crate) lookups: u64,
-    /// Tasks that the store is asked for, each with the operations that came after the one that asked.
-    pub(crate) loading: BTreeMap<TaskId, VecDeque<(Origin, Operation)>>,
+    /// Engines in this process before this one.
+    pub(crate) generation: u64,
+    pub(crate) loads: Loads,
     /// Steps of live tasks that have not ended.
     pub(crate) steps_unfinished: u64,
 }
@@ -61,7 +63,8 @@ impl Engine {
             keys: BTreeMap::new(),
             ended_keys: BTreeMap::new(),
             lookups: 0,
-            loading: BTreeMap::new(),
+            generation: 0,
+            loads: Loads::default(),
             steps_unfinished: 0,
         }
     }
@@ -219,6 +222,7 @@ impl Engine {
                 self.ended_keys.insert(key, id);
             }
         }
+        self.loads.ended(id);
         self.answer_waiters(now, &task, out);
     }
 

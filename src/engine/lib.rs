@@ -23,6 +23,7 @@ mod hash;
 mod id;
 mod inspect;
 mod liveness;
+mod loads;
 mod operate;
 mod planner;
 mod recover;

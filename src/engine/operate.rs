@@ -1,7 +1,7 @@
 //! What clients and operators do to a task: cancel it, give failed steps new attempts, settle a step by hand. A task that
 //! has ended is loaded from the store first.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,16 +24,16 @@ impl Engine {
     pub(crate) fn operation_asked(&mut self, now: Now, origin: Origin, operation: Operation, out: &mut Effects) {
         if self.tasks.contains_key(&operation.task) {
             self.operate(now, origin, operation, out);
-        } else if let Some(waiting) = self.loading.get_mut(&operation.task) {
-            waiting.push_back((origin, operation));
         } else {
-            self.loading.insert(operation.task, VecDeque::new());
-            out.deliveries.push(Deliver::Read(Read::Task { to: origin, operation }));
+            self.load(origin, operation, out);
         }
     }
 
-    /// Operates on a loaded task, and goes on with the operations that came meanwhile. The first of them may have ended
-    /// the task again; then what was loaded is out of date, and the next waits for another load.
+    fn load(&mut self, origin: Origin, operation: Operation, out: &mut Effects) {
+        self.loads.asked(origin);
+        out.deliveries.push(Deliver::Read(Read::Task { to: origin, operation }));
+    }
+
     pub(crate) fn task_loaded(
         &mut self,
         now: Now,
@@ -43,21 +43,14 @@ impl Engine {
         out: &mut Effects,
     ) {
         let id = operation.task;
-        // Without an entry, the load was asked for by an engine that this one has succeeded.
-        let mut waiting = self.loading.remove(&id).unwrap_or_default();
+        let fresh = self.loads.answered(origin, id);
         if self.tasks.contains_key(&id) {
+            // Another operation has brought it back meanwhile.
             self.operate(now, origin, operation, out);
-        } else {
+        } else if fresh {
             self.operate_loaded(now, origin, operation, loaded, out);
-        }
-        while let Some((to, operation)) = waiting.pop_front() {
-            if self.tasks.contains_key(&id) {
-                self.operate(now, to, operation, out);
-            } else {
-                self.loading.insert(id, waiting);
-                out.deliveries.push(Deliver::Read(Read::Task { to, operation }));
-                return;
-            }
+        } else {
+            self.load(origin, operation, out);
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Submission {
     from: Source,
     /// Each row with the position of its key in the look-up.
     rows: Vec<(Result<TaskRequest, Refusal>, Option<usize>)>,
+    /// Of the engine that asked.
+    generation: u64,
 }
 
 /// Where requests came from.
@@ -113,7 +115,7 @@ impl Engine {
                 (row, position)
             })
             .collect();
-        let submission = Submission { from, rows };
+        let submission = Submission { from, rows, generation: self.generation };
         if keys.is_empty() {
             self.create_tasks(now, submission, &[], out);
         } else {
@@ -123,6 +125,11 @@ impl Engine {
     }
 
     pub(crate) fn keys_looked_up(&mut self, now: Now, submission: Submission, found: &[KnownKey], out: &mut Effects) {
+        if submission.generation != self.generation {
+            // Which tasks ended since the question is known to the engine that asked, mixed with what was refused.
+            let requests = submission.rows.into_iter().map(|(row, _)| row).collect();
+            return self.look_keys_up(now, submission.from, requests, out);
+        }
         self.create_tasks(now, submission, found, out);
         self.lookups = self.lookups.saturating_sub(1);
         if self.lookups == 0 {

@@ -39,12 +39,7 @@ impl Engine {
                 self.wait_asked(now, origin, task, until.since(now.mono), out);
             }
         }
-        for (origin, operation) in old.loading.values().flatten() {
-            if !undecided.contains(origin) {
-                self.operation_asked(now, *origin, operation.clone(), out);
-            }
-        }
-        self.lookups = old.lookups;
-        self.ended_keys.clone_from(&old.ended_keys);
+        self.loads = old.loads.clone();
+        self.generation = old.generation + 1;
     }
 }

@@ -409,3 +409,25 @@ fn operations_on_a_task_that_ended_see_what_the_one_before_them_did() {
         ",
     );
 }
+
+#[test]
+fn operations_that_were_under_way_when_a_group_was_refused_do_not_overlook_each_other() {
+    check(
+        "
+        template t: a[once]
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        w fails T.a
+        -> T.a/1 failed for good
+        -> T ends error
+        hold
+        cancel T
+        cancel T
+        refused: answer
+        -> T ends cancelled
+        -> T cancelled: 0 stopped, 0 never started
+        -> client is refused: invalid_state
+        ",
+    );
+}

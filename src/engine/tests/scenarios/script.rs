@@ -72,12 +72,18 @@ impl Stage {
     pub fn act(&mut self, line: &str) -> Vec<String> {
         let mut said = Vec::new();
         let lost = line.strip_prefix("lost: ");
-        for action in lost.unwrap_or(line).split(" + ") {
+        let refused = line.strip_prefix("refused: ");
+        for action in lost.or(refused).unwrap_or(line).split(" + ") {
             self.action(action, &mut said);
         }
         if lost.is_some() {
             self.world.crash();
             self.submitted.clear();
+        }
+        if refused.is_some() {
+            for released in self.world.refuse() {
+                self.tell(released, &mut said);
+            }
         }
         loop {
             let released = self.world.commit();

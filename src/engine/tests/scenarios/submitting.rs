@@ -188,3 +188,19 @@ fn the_inbox_makes_tasks_or_says_why_not() {
         ",
     );
 }
+
+#[test]
+fn a_key_of_a_refused_group_is_looked_up_again() {
+    check(
+        "
+        template t: a[skippable]
+        hold
+        submit T t key=k bypass=a
+        refused: answer
+        -> T.a bypassed
+        -> T ends complete
+        submit U t key=k
+        -> U is T again
+        ",
+    );
+}

@@ -1,6 +1,7 @@
 //! A broker without sockets and disk: the engine, a clock that is moved by hand, and the in-memory store. Each commit is
 //! a group as the server makes it; after each, what the engine says of every live task must be what the store holds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ pub struct World {
     pub store: Store,
     pub now: Now,
     effects: Effects,
+    /// The events of the group in the making.
+    gathered: Vec<Event>,
     /// Questions to the store that are not answered yet; see `answer_reads`.
     pub reads: Vec<Read>,
     recoveries: u64,
@@ -42,6 +45,7 @@ impl World {
             config,
             now,
             effects: Effects::default(),
+            gathered: Vec::new(),
             reads: Vec::new(),
             recoveries: 0,
             correlations: 0,
@@ -61,6 +65,7 @@ impl World {
 
     /// Takes an event into the group in the making.
     pub fn handle(&mut self, event: Event) {
+        self.gathered.push(event.clone());
         self.engine.handle(self.now, event, &mut self.effects);
     }
 
@@ -69,6 +74,7 @@ impl World {
         self.engine.pass_deadlines(self.now, &mut self.effects);
         self.engine.plan(self.now, &mut self.effects);
         let effects = std::mem::take(&mut self.effects);
+        self.gathered.clear();
         self.store.commit(self.now, effects.saves.clone());
         let mut deliveries = Vec::new();
         for delivery in effects.deliveries {
@@ -88,13 +94,13 @@ impl World {
         let mut direct = Vec::new();
         for read in std::mem::take(&mut self.reads) {
             match read {
-                Read::IdempotencyKeys { lookup, keys } => {
+                Read::IdempotencyKeys { submission, keys } => {
                     let found = keys.into_iter().map(|key| {
                         let id = *self.store.keys.get(&key)?;
                         Some((id, self.store.tasks[&id].new.template.key.clone()))
                     });
                     let found = found.collect();
-                    self.handle(Event::KeysLookedUp { lookup, found });
+                    self.handle(Event::KeysLookedUp { submission, found });
                 }
                 Read::Task { to, operation } => {
                     let task = self.store.task_snapshot(self.now, operation.task).map(Box::new);
@@ -106,9 +112,29 @@ impl World {
         direct
     }
 
+    /// The database refuses the group in the making: another engine takes over and handles its events one by one.
+    pub fn refuse(&mut self) -> Vec<Released> {
+        let events = std::mem::take(&mut self.gathered);
+        let undecided: BTreeSet<Origin> = events.iter().filter_map(Event::origin).collect();
+        self.effects = Effects::default();
+        self.recoveries += 1;
+        let (snapshot, seed) = (self.store.snapshot(self.now), [7 + self.recoveries, 11]);
+        // No two engines decide in one millisecond; ids would not be in order of time.
+        self.now.wall.0 += 1;
+        let mut engine = Engine::recover(self.config.clone(), seed, self.now, snapshot, &mut self.effects);
+        engine.succeed(self.now, &self.engine, &undecided, &mut self.effects);
+        self.engine = engine;
+        let one_by_one = events.into_iter().map(|event| {
+            self.handle(event);
+            self.commit()
+        });
+        one_by_one.collect()
+    }
+
     /// Loses the process and the group in the making, and starts again from the store.
     pub fn crash(&mut self) {
         self.effects = Effects::default();
+        self.gathered.clear();
         self.reads.clear();
         self.recoveries += 1;
         // Another process has another monotonic clock.
