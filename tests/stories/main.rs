@@ -1,0 +1,20 @@
+//! End-to-end stories: a real Postgres, real sockets and real Ruby worker processes around one broker. Each module is one
+//! promise of the product. Nothing sleeps: a test waits for an answer, a line of a log, or a handler at its gate.
+
+mod concurrency;
+mod events;
+mod exactly_once;
+mod invariants;
+mod python;
+mod refusals;
+mod refused_rows;
+mod restart;
+mod retries;
+mod submission;
+mod support;
+mod try_task;
+mod versions;
+mod workloads;
+
+#[path = "../peers/mod.rs"]
+mod peers;
