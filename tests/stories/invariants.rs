@@ -153,7 +153,7 @@ pub const INVARIANTS: [Invariant; 19] = [
         violations: "SELECT count(*) FROM tasker.tasks AS task JOIN (
                          SELECT step.task_id,
                                 bool_or(outcome.task_id IS NULL) AS unsettled,
-                                bool_or(outcome.kind IN ('bypassed', 'resolved_manually')) AS by_hand
+                                bool_or(outcome.kind = 'resolved_manually') AS by_hand
                          FROM tasker.steps AS step
                          LEFT JOIN tasker.step_outcomes AS outcome USING (task_id, step_number) GROUP BY step.task_id
                      ) AS steps USING (task_id)

@@ -5,7 +5,6 @@ mod concurrency;
 mod events;
 mod exactly_once;
 mod invariants;
-mod python;
 mod refusals;
 mod refused_rows;
 mod restart;

@@ -1,1 +1,173 @@
-//! Stub.
+//! A database that refuses one row, or cuts the connection: what is at fault is refused alone, everything else is stored
+//! once.
+
+use tasker_core::protocol::*;
+use uuid::Uuid;
+
+use crate::invariants;
+use crate::support::{Stage, task};
+
+/// Raises when a row of a table meets a condition.
+fn refuse(stage: &Stage, table: &str, condition: &str) {
+    stage.database.execute(&format!(
+        "CREATE FUNCTION tasker.refuse_{table}() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             IF {condition} THEN RAISE EXCEPTION 'the policy forbids it'; END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON tasker.{table} FOR EACH ROW EXECUTE FUNCTION tasker.refuse_{table}()"
+    ));
+}
+
+#[test]
+fn a_task_that_the_database_refuses_is_refused_alone() {
+    let mut stage = Stage::open();
+    stage.register("single");
+    let worker = stage.worker("one", 5, &["single"]);
+    worker.registered();
+    refuse(&stage, "tasks", "NEW.reason = 'forbidden'");
+    let work = stage.work.clone();
+    // From many peers at once, so that good and bad ones share commit groups.
+    let (accepted, refused) = stage.database.run(async {
+        let mut clients = Vec::new();
+        for _ in 0..40 {
+            clients.push(crate::peers::Client::connect(&work).await);
+        }
+        let mut sent = Vec::new();
+        for number in 0..400 {
+            let bad = number % 40 == 7;
+            let request = TaskRequest { reason: bad.then(|| "forbidden".to_owned()), ..task("single", "{}") };
+            let command = InitializeTask { correlation_id: Uuid::new_v4(), tasks: vec![request] };
+            sent.push((number % 40, command.correlation_id, bad));
+            clients[number % 40].send(command).await;
+        }
+        let (mut accepted, mut refused) = (Vec::new(), 0);
+        for (client, correlation_id, bad) in sent {
+            match clients[client].reply_to(correlation_id).await {
+                Message::TasksInitialized(reply) if !bad => accepted.push(reply.tasks[0].task_id.expect("accepted")),
+                Message::Error(error) if bad => {
+                    assert_eq!(error.code, ErrorCode::Refused);
+                    assert!(error.message.contains("the policy forbids it"), "{error:?}");
+                    refused += 1;
+                }
+                other => panic!("bad: {bad}, {other:?}"),
+            }
+        }
+        (accepted, refused)
+    });
+    assert_eq!((accepted.len(), refused), (390, 10));
+    for id in &accepted {
+        assert_eq!(stage.ended(*id).state, "complete");
+    }
+    assert!(worker.stop().success());
+    assert_eq!(stage.database.number("SELECT count(*) FROM tasker.step_attempts_failed"), 0);
+    invariants::exactly_these_tasks(&stage.database, &accepted);
+    invariants::hold(&stage.database);
+}
+
+#[test]
+fn a_result_that_the_database_refuses_fails_its_step_alone() {
+    let mut stage = Stage::open();
+    stage.register("chain");
+    let worker = stage.worker("one", 20, &["chain"]);
+    worker.registered();
+    refuse(&stage, "step_outcomes", "NEW.result::text = '1002'");
+    let requests = (0..60).map(|number| task("chain", format!("{{\"start\": {}}}", number * 50))).collect();
+    let outcomes = stage.submit_all(requests);
+    let mut failed = Vec::new();
+    for outcome in &outcomes {
+        let id = outcome.task_id.expect("accepted");
+        if stage.ended(id).state != "complete" {
+            failed.push(id);
+        }
+    }
+    // Start 1000: its second step returns 1002.
+    assert_eq!(failed, [outcomes[20].task_id.expect("accepted")]);
+    let steps = stage.status(failed[0]).steps;
+    let states: Vec<_> = steps.iter().map(|step| step.state.as_str()).collect();
+    assert_eq!(states, ["complete", "error", "pending", "pending"]);
+    assert_eq!(steps[1].error_class.as_deref(), Some("TaskerCore::Errors::ResultRefusedError"));
+    assert!(steps[1].error_message.as_ref().is_some_and(|text| text.contains("the policy forbids it")), "{steps:?}");
+    assert!(worker.stop().success());
+    let broken: Vec<_> = invariants::INVARIANTS.iter().filter(|rule| rule.count(&stage.database) > 0).collect();
+    // The worker closes its batch with what it saw: that the step was complete.
+    let names: Vec<_> = broken.iter().map(|rule| rule.name).filter(|name| !name.contains("closing report")).collect();
+    assert_eq!(names, Vec::<&str>::new());
+}
+
+#[test]
+fn other_commands_that_the_database_refuses_are_refused_alone() {
+    let mut stage = Stage::open();
+    stage.register("gated");
+    let worker = stage.worker("one", 5, &["gated"]);
+    let gate = stage.gate();
+    let id = stage.submit(task("gated", format!("{{\"gate\": {:?}}}", gate.path())));
+    let running = gate.next();
+    refuse(&stage, "operator_actions", "true");
+    refuse(&stage, "task_templates", "NEW.name = 'single'");
+    let (actor, reason) = ("operator".to_owned(), "no more".to_owned());
+    let refusal = stage.refusal(CancelTask { correlation_id: Uuid::nil(), task_id: id, actor, reason });
+    assert_eq!(refusal.code, ErrorCode::Refused);
+    let yaml = crate::support::read("tests/stories/templates/single.yaml");
+    let refusal = stage.refusal(RegisterTemplate { correlation_id: Uuid::nil(), yaml, source: None });
+    assert_eq!(refusal.code, ErrorCode::Refused);
+    // The step that ran all the while belongs to the same worker still, and its result counts.
+    running.release("done");
+    assert_eq!(stage.ended(id).state, "complete");
+    assert_eq!(stage.step(id, "wait").attempts, 1);
+    assert!(worker.stop().success());
+    invariants::hold(&stage.database);
+}
+
+#[test]
+fn a_request_of_the_inbox_that_the_database_refuses_stays_with_its_reason() {
+    let mut stage = Stage::open();
+    stage.register("single");
+    let worker = stage.worker("one", 5, &["single"]);
+    worker.registered();
+    refuse(&stage, "tasks", "NEW.reason = 'forbidden'");
+    stage.database.execute(
+        "BEGIN;
+         SELECT tasker.submit_task('stories', 'single', '{}', reason => CASE number WHEN 3 THEN 'forbidden' END,
+                                   idempotency_key => 'row-' || number) FROM generate_series(1, 5) AS number;
+         SELECT tasker.submit_task('stories', 'nowhere', '{}');
+         COMMIT",
+    );
+    // The same key by the other way in: the task is found, or made first and found by the inbox.
+    let last = TaskRequest { idempotency_key: Some("row-5".to_owned()), ..task("single", "{}") };
+    let id = stage.submit(last);
+    assert_eq!(stage.ended(id).state, "complete");
+    let next = TaskRequest { idempotency_key: Some("row-4".to_owned()), ..task("single", "{}") };
+    let id = stage.submit(next);
+    assert_eq!(stage.ended(id).state, "complete");
+    assert!(worker.stop().success());
+    let _ = stage.database.number("SELECT count(*) FROM tasker.task_inbox");
+    invariants::hold(&stage.database);
+}
+
+#[test]
+fn a_connection_that_is_cut_loses_and_doubles_nothing() {
+    let mut stage = Stage::open();
+    stage.register("diamond");
+    let workers = ["one", "two"].map(|name| stage.worker(name, 5, &["diamond"]));
+    workers.iter().for_each(|worker| worker.registered());
+    let ledger = stage.folder.path().join("ledger");
+    let mut ids = Vec::new();
+    for round in 0..10 {
+        let context = |number: usize| format!("{{\"start\": {number}, \"ledger\": {ledger:?}}}");
+        let outcomes = stage.submit_all((0..30).map(|number| task("diamond", context(number))).collect());
+        ids.extend(outcomes.iter().map(|outcome| outcome.task_id.expect("accepted")));
+        let cut = stage.database.number(
+            "SELECT count(pg_terminate_backend(backend_pid)) FROM tasker.lanes WHERE backend_pid IS NOT NULL",
+        );
+        assert_eq!(cut, 1, "round {round}");
+    }
+    for id in &ids {
+        assert_eq!(stage.ended(*id).state, "complete");
+    }
+    workers.into_iter().for_each(|worker| assert!(worker.stop().success()));
+    let ledger = std::fs::read_to_string(ledger).expect("the handlers wrote it");
+    invariants::ran_once(&stage.database, &ledger);
+    invariants::exactly_these_tasks(&stage.database, &ids);
+    invariants::hold(&stage.database);
+}

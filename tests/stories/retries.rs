@@ -16,17 +16,17 @@ fn resolve(task_id: Uuid, step: &str, result: &str) -> ResolveStep {
     ResolveStep { correlation_id: Uuid::nil(), task_id, step, result: Some(JsonText::new(result)), actor, reason }
 }
 
-/// Milliseconds from each failure to the next dispatch of the step, by the database's clock.
+/// Milliseconds from the end of each failed try of a step to the start of the next, as the worker recorded them.
 fn gaps(stage: &Stage, task: Uuid, step: &str) -> Vec<i64> {
     let query = format!(
-        "SELECT (extract(epoch FROM batch.created_at - failure.failed_at) * 1000)::bigint::text
-         FROM tasker.step_attempts_failed AS failure
-         JOIN tasker.steps AS step USING (task_id, step_number)
-         JOIN tasker.batches AS batch ON failure.task_id = ANY (batch.task_ids)
-         CROSS JOIN LATERAL unnest(batch.task_ids, batch.step_numbers, batch.attempts) AS item (task_id, number, attempt)
-         WHERE failure.task_id = '{task}' AND step.name = '{step}' AND item.task_id = failure.task_id
-           AND item.number = failure.step_number AND item.attempt = failure.attempt + 1
-         ORDER BY failure.attempt"
+        "SELECT (extract(epoch FROM started_at - ended_at) * 1000)::bigint::text FROM (
+             SELECT attempt, started_at, lag(started_at + duration_us * interval '1 us') OVER (ORDER BY attempt) AS ended_at
+             FROM (SELECT task_id, step_number, attempt, started_at, duration_us FROM tasker.step_attempts_failed
+                   UNION ALL
+                   SELECT task_id, step_number, attempt, started_at, duration_us FROM tasker.step_outcomes) AS try
+             JOIN tasker.steps AS step USING (task_id, step_number)
+             WHERE task_id = '{task}' AND step.name = '{step}') AS tries
+         WHERE ended_at IS NOT NULL ORDER BY attempt"
     );
     stage.database.texts(&query).iter().map(|gap| gap.parse().expect("a number")).collect()
 }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 pub use database::Database;
 pub use gate::Gate;
-pub use process::{BrokerProcess, be_a_broker};
-pub use ruby::{RubyWorker, gem};
-pub use stage::{Stage, connect, request, task};
+pub use process::BrokerProcess;
+pub use ruby::{RubyWorker, Serves, gem};
+pub use stage::{HANDLERS, Stage, connect, request, task, worker_at};
 
 /// Longer than anything that works takes, on a machine that is busy with other things: a guard against tests that hang.
 pub const PATIENCE: Duration = Duration::from_secs(60);

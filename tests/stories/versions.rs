@@ -4,7 +4,7 @@ use tasker_core::protocol::*;
 use uuid::Uuid;
 
 use crate::invariants;
-use crate::support::{RubyWorker, Stage, repository, task};
+use crate::support::{HANDLERS, RubyWorker, Serves, Stage, repository, task};
 
 fn definition(version: &str, answer: u32) -> String {
     format!(
@@ -16,7 +16,7 @@ fn definition(version: &str, answer: u32) -> String {
 
 /// A worker that serves what it is told by name; the broker has the definitions.
 fn worker(stage: &Stage, name: &str, template: &str) -> RubyWorker {
-    RubyWorker::start(&stage.work, name, 5, &[repository("tests/stories/ruby/handlers.rb")], &[template.into()])
+    RubyWorker::start(&stage.work, name, 5, &[repository(HANDLERS)], &Serves::Stored(&[template]))
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tasker_core::protocol::{StepSummary, TaskRequest};
 
 use crate::invariants;
-use crate::support::{RubyWorker, Stage, gem, read, repository, request};
+use crate::support::{RubyWorker, Serves, Stage, gem, read, repository, request};
 
 const FOLDERS: [&str; 5] =
     ["linear_workflow", "diamond_workflow", "tree_workflow", "mixed_dag_workflow", "order_fulfillment"];
@@ -17,7 +17,7 @@ fn stage() -> (Stage, Vec<RubyWorker>) {
     let stage = Stage::open();
     let paths = FOLDERS.map(|folder| repository(&format!("examples/{folder}")));
     let workers: Vec<_> =
-        ["one", "two"].iter().map(|name| RubyWorker::start(&stage.work, name, 5, &paths, &paths)).collect();
+        ["one", "two"].iter().map(|name| RubyWorker::start(&stage.work, name, 5, &paths, &Serves::Files(&paths))).collect();
     workers.iter().for_each(|worker| worker.registered());
     (stage, workers)
 }

@@ -39,12 +39,16 @@ module Stories
     end
   end
 
-  # Does not let itself be interrupted.
+  # Goes on when it is interrupted.
   class Stubborn < Meet
-    def process(task, sequence, step)
+    def process(task, _sequence, step)
       return "attempt #{step.attempt}" if step.attempt > 1
 
-      Thread.handle_interrupt(TaskerCore::Worker::StepInterrupt => :never) { super }
+      at_gate(task, step) do |gate|
+        gate.gets.to_s.chomp
+      rescue TaskerCore::TimeoutError
+        retry
+      end
     end
   end
 

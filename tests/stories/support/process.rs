@@ -1,43 +1,56 @@
-//! A broker in a process of its own, so that it can be killed. The process is this test binary, which runs the one test
-//! `restart::broker_process` as the broker.
+//! A broker in a process of its own, as in production, so that it can be killed.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use tasker_core::config::Config;
-use tasker_core::server::{Broker, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Deserialize;
 
 use super::Database;
 use super::ruby::dies_with_us;
 
-const URL: &str = "TASKER_STORY_DATABASE";
-const ENDPOINTS: &str = "TASKER_STORY_ENDPOINTS";
-
 pub struct BrokerProcess {
     child: Child,
-    pub work: String,
-    pub events: String,
+    ready: Ready,
+}
+
+/// What `tasker broker -o json` says when it can be reached.
+#[derive(Clone, Deserialize)]
+struct Ready {
+    work: Vec<String>,
+    events: Vec<String>,
 }
 
 impl BrokerProcess {
-    /// Starts a broker on free ports, or on those of an earlier one, and waits until it can be reached.
-    pub fn start(database: &Database, earlier: Option<&BrokerProcess>) -> BrokerProcess {
-        let any = "tcp://127.0.0.1:0";
-        let (work, events) = earlier.map_or((any, any), |earlier| (&earlier.work, &earlier.events));
-        let mut command = Command::new(std::env::current_exe().expect("it runs"));
-        command.args(["restart::broker_process", "--exact", "--nocapture", "--test-threads=1"]);
-        command.env(URL, database.url()).env(ENDPOINTS, format!("{work} {events}"));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    /// Starts a broker on free ports and waits until it can be reached.
+    pub fn start(database: &Database) -> BrokerProcess {
+        let any = vec!["tcp://127.0.0.1:0".to_owned()];
+        BrokerProcess::at(database, &Ready { work: any.clone(), events: any })
+    }
+
+    /// Starts another one where this one was.
+    pub fn start_again(&mut self, database: &Database) {
+        *self = BrokerProcess::at(database, &self.ready.clone());
+    }
+
+    fn at(database: &Database, endpoints: &Ready) -> BrokerProcess {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tasker"));
+        command.args(["broker", "--output", "json"]).env("DATABASE_URL", database.url());
+        command.env("TASKER__ENDPOINTS__WORK", endpoints.work.join(","));
+        command.env("TASKER__ENDPOINTS__EVENTS", endpoints.events.join(","));
+        command.env("TASKER__LOG__LEVEL", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
         dies_with_us(&mut command);
-        let mut child = command.spawn().expect("it has run before");
-        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-        let ready = stdout.lines().map_while(Result::ok).find_map(|line| {
-            let (_, endpoints) = line.split_once("ready ")?;
-            let (work, events) = endpoints.split_once(' ')?;
-            Some((work.to_owned(), events.to_owned()))
-        });
-        let (work, events) = ready.expect("the broker says where it listens");
-        BrokerProcess { child, work, events }
+        let mut child = command.spawn().expect("cargo has built it");
+        let mut line = String::new();
+        let stdout = child.stdout.as_mut().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the pipe stands");
+        let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("not ready: {line:?}: {error}"));
+        BrokerProcess { child, ready }
+    }
+
+    pub fn work(&self) -> &str {
+        &self.ready.work[0]
     }
 
     /// `kill -9`.
@@ -46,9 +59,10 @@ impl BrokerProcess {
         self.child.wait().expect("it is our child");
     }
 
-    /// Stops it in order: it stops when its input ends.
+    /// Stops it in order.
     pub fn stop(&mut self) {
-        drop(self.child.stdin.take());
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process number"));
+        kill(pid, Signal::SIGTERM).expect("it is our child");
         let status = self.child.wait().expect("it is our child");
         assert!(status.success(), "the broker ended with {status}");
     }
@@ -59,19 +73,4 @@ impl Drop for BrokerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// What the broker's process does; nothing in the process of a test.
-pub fn be_a_broker() {
-    let (Ok(database_url), Ok(endpoints)) = (std::env::var(URL), std::env::var(ENDPOINTS)) else { return };
-    let (work, events) = endpoints.split_once(' ').expect("two endpoints");
-    let mut config = Config::default();
-    config.endpoints.work = vec![work.to_owned()];
-    config.endpoints.events = vec![events.to_owned()];
-    let broker = Broker::start(Options { config, database_url }).expect("the broker starts");
-    let endpoints = broker.endpoints();
-    println!("ready {} {}", endpoints.work[0], endpoints.events[0]);
-    std::io::stdout().flush().expect("somebody reads it");
-    let _ = std::io::stdin().lines().count();
-    broker.stop().expect("it ends in order");
 }

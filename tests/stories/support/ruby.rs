@@ -30,14 +30,33 @@ struct Log {
     grown: Condvar,
 }
 
+/// What a worker serves.
+pub enum Serves<'a> {
+    /// Templates that it brings along: files, and folders of them.
+    Files(&'a [PathBuf]),
+    /// Templates that the broker has: `namespace`, `namespace/name` or `namespace/name@version`.
+    Stored(&'a [&'a str]),
+}
+
 impl RubyWorker {
-    /// Starts a worker that serves the templates and handlers of these paths, and returns at once.
-    pub fn start(broker: &str, name: &str, concurrency: u32, require: &[PathBuf], templates: &[PathBuf]) -> RubyWorker {
+    /// Starts a worker with the handlers of these files and folders, and returns at once.
+    pub fn start(
+        broker: &str,
+        name: &str,
+        concurrency: u32,
+        handlers: &[PathBuf],
+        serves: &Serves<'_>,
+    ) -> RubyWorker {
         let mut command = Command::new("ruby");
         command.arg(gem().join("exe/tasker-worker")).args(["--broker", broker, "--name", name]);
         command.args(["--concurrency", &concurrency.to_string()]);
-        require.iter().for_each(|path| drop(command.arg("--require").arg(path)));
-        templates.iter().for_each(|path| drop(command.arg("--templates").arg(path)));
+        for path in handlers {
+            command.arg("--require").arg(path);
+        }
+        match serves {
+            Serves::Files(paths) => paths.iter().for_each(|path| drop(command.arg("--templates").arg(path))),
+            Serves::Stored(keys) => drop(command.args(["--namespaces", &keys.join(",")])),
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         dies_with_us(&mut command);
         let mut child = command.spawn().expect("ruby is installed");

@@ -10,7 +10,10 @@ use tasker_core::server::{Broker, Options};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{Database, Gate, PATIENCE, RubyWorker, read, repository};
+use super::{Database, Gate, PATIENCE, RubyWorker, Serves, read, repository};
+
+/// What the stories' own templates call for.
+pub const HANDLERS: &str = "tests/stories/ruby/handlers.rb";
 
 /// Dropped from top to bottom: the broker before its database.
 pub struct Stage {
@@ -61,8 +64,7 @@ impl Stage {
 
     /// Starts a worker with the stories' own handlers, for these templates.
     pub fn worker(&self, name: &str, concurrency: u32, templates: &[&str]) -> RubyWorker {
-        let templates: Vec<PathBuf> = templates.iter().map(|name| repository(&template_path(name))).collect();
-        RubyWorker::start(&self.work, name, concurrency, &[repository("tests/stories/ruby/handlers.rb")], &templates)
+        worker_at(&self.work, name, concurrency, templates)
     }
 
     /// Stores a template of `tests/stories/templates`.
@@ -84,7 +86,7 @@ impl Stage {
     /// A command that has to be refused.
     pub fn refusal<C: Command>(&mut self, command: C) -> ErrorReply {
         match self.client.request(command) {
-            Err(client::Error::Refused(refusal)) => refusal,
+            Err(client::Error::Refused(refusal)) => *refusal,
             Err(error) => panic!("{error}"),
             Ok(_) => panic!("it was accepted"),
         }
@@ -173,6 +175,12 @@ pub fn request(template: &str, context: impl Into<String>) -> TaskRequest {
 /// A request for one of the stories' own templates.
 pub fn task(name: &str, context: impl Into<String>) -> TaskRequest {
     request(&format!("stories/{name}"), context)
+}
+
+/// Starts a worker with the stories' own handlers, for these templates, at a broker.
+pub fn worker_at(broker: &str, name: &str, concurrency: u32, templates: &[&str]) -> RubyWorker {
+    let templates: Vec<PathBuf> = templates.iter().map(|name| repository(&template_path(name))).collect();
+    RubyWorker::start(broker, name, concurrency, &[repository(HANDLERS)], &Serves::Files(&templates))
 }
 
 fn template_path(name: &str) -> String {
