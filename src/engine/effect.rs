@@ -9,6 +9,7 @@ use crate::event::{
     Capability, Failure, Operation, OperationKind, StepReference, TaskLabels, TemplateSource, WorkerIntroduction,
 };
 use crate::id::{BatchId, Origin, PeerId, RegistrationId, TaskId};
+use crate::results::StrangeReports;
 use crate::state::{BatchState, StepState, TaskState};
 use crate::submit::Submission;
 use crate::template::{Template, TemplateKey};
@@ -760,6 +761,9 @@ pub enum Read {
     Waited { to: Origin, task: TaskId },
     /// A try of a task that is not live: nothing to dispatch. The server replies to the client.
     Tried { to: Origin, task: TaskId },
+    /// The tasks of reports that no live task explains. Answered by
+    /// [`Event::EndedTasksLoaded`](crate::Event::EndedTasksLoaded).
+    EndedTasks { reports: Box<StrangeReports> },
     /// A task with all that an operation needs. Answered by [`Event::TaskLoaded`](crate::Event::TaskLoaded).
     Task { to: Origin, operation: Operation },
 }

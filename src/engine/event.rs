@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::effect::Refusal;
 use crate::id::{BatchId, Origin, PeerId, RegistrationId, TaskId};
+use crate::results::StrangeReports;
 use crate::snapshot::TaskSnapshot;
 use crate::submit::Submission;
 use crate::template::{Template, TemplateKey};
@@ -33,6 +34,8 @@ pub enum Event {
     OperationAsked { origin: Origin, operation: Operation },
     /// The store answered [`Read::Task`](crate::Read::Task): the task of an operation, or nothing under that id.
     TaskLoaded { origin: Origin, operation: Operation, task: Option<Box<TaskSnapshot>> },
+    /// The store answered [`Read::EndedTasks`](crate::Read::EndedTasks) with the tasks that there are.
+    EndedTasksLoaded { reports: Box<StrangeReports>, tasks: Vec<TaskSnapshot> },
     /// A client asked for the workers.
     WorkersAsked { origin: Origin },
     /// A client asked for the templates.
@@ -78,6 +81,7 @@ impl Event {
             | Event::StepsReturned { origin, .. }
             | Event::WorkerLeft { origin, .. } => Some(*origin),
             Event::KeysLookedUp { submission, .. } => submission.origin(),
+            Event::EndedTasksLoaded { reports, .. } => Some(reports.origin()),
             Event::PeerUnreachable { .. } | Event::InboxTaken { .. } => None,
         }
     }

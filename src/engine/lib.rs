@@ -11,7 +11,9 @@
 //! 4. When the transaction is refused, this engine is ahead of the store: [`recover`](Engine::recover) another, let it
 //!    [`succeed`](Engine::succeed) this one, and give it the same events one at a time.
 
+mod attempt;
 mod batch;
+mod completion;
 mod config;
 mod dag;
 mod deadlines;
@@ -48,6 +50,7 @@ pub use effect::*;
 pub use engine::Engine;
 pub use event::*;
 pub use id::*;
+pub use results::StrangeReports;
 pub use retry::{Backoff, BackoffKind, RETRY_AFTER_MS_MAX, parse_retry_after};
 pub use snapshot::*;
 pub use state::*;

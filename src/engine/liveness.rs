@@ -68,8 +68,7 @@ impl Engine {
         out.reply(origin, Reply::WorkerRegistered { registration, closed_batches, templates });
         self.tell_again_to_stop(registration, &claimed, out);
         if !unacknowledged.is_empty() {
-            let (results, closed_batches) = self.take_results(now, registration, unacknowledged, out);
-            out.reply(origin, Reply::ResultsAccepted { results, closed_batches });
+            self.take_results(now, origin, registration, unacknowledged, out);
         }
     }
 

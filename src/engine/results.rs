@@ -1,62 +1,47 @@
-//! What workers report: outcomes, returned steps, batch completions. And how an attempt ends without a result.
+//! What workers report of steps: the first report of an open attempt moves its step, any other goes into the ledger.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::batch::{Completion, ItemStatus};
-use crate::deadlines::Deadline;
+use crate::attempt::EndedAttempt;
+use crate::batch::ItemStatus;
 use crate::effect::{
-    AttemptFailed, Deliver, Disposition, Effects, FailureCause, Notice, NoticeKind, ReceivedResult, Reply, Save,
-    SettledKind, StepSettled, WorkerMessage,
+    Deliver, Disposition, Effects, FailureCause, Notice, NoticeKind, Read, ReceivedResult, Reply, Save, SettledKind,
+    StepSettled,
 };
-use crate::engine::{Engine, reason};
-use crate::event::{CompletedStep, CompletionStatus, Failure, Outcome, StepReference, StepReport};
-use crate::id::{BatchId, Origin, RegistrationId, TaskId};
-use crate::retry::parse_retry_after;
-use crate::state::BatchState;
+use crate::engine::Engine;
+use crate::event::{Outcome, StepReference, StepReport};
+use crate::id::{Origin, RegistrationId, TaskId};
+use crate::snapshot::TaskSnapshot;
 use crate::step::{Phase, StepInput};
-use crate::time::{Mono, Now};
-
-/// Error class of an attempt whose deadline passed; the Ruby gem raises the same.
-const TIMEOUT_CLASS: &str = "TaskerCore::Errors::TimeoutError";
-/// Error class of an attempt whose worker was lost.
-const WORKER_LOST_CLASS: &str = "TaskerCore::Errors::WorkerLostError";
-/// Error class of a step that lost too many workers.
-const POISON_CLASS: &str = "TaskerCore::Errors::PoisonStepError";
-
-/// An attempt that ended without a result.
-pub(crate) struct EndedAttempt {
-    pub task: TaskId,
-    pub step: u32,
-    pub batch: BatchId,
-    pub registration: RegistrationId,
-    pub dispatched: Mono,
-    pub cause: FailureCause,
-    pub failure: Failure,
-    pub started_at_us: i64,
-    pub duration_us: u64,
-}
+use crate::time::Now;
 
 impl Engine {
     pub(crate) fn results_reported(&mut self, now: Now, origin: Origin, results: Vec<StepReport>, out: &mut Effects) {
         let Some(registration) = self.heard_from(now, origin, out) else { return };
-        let (results, closed_batches) = self.take_results(now, registration, results, out);
-        out.reply(origin, Reply::ResultsAccepted { results, closed_batches });
+        self.take_results(now, origin, registration, results, out);
         self.leave_if_drained(registration, out);
     }
 
-    /// Takes outcomes; returns what was made of each, and the batches that they closed.
+    /// Takes outcomes and acknowledges them. Those of tasks that are not live, and not of a batch that the worker has
+    /// open, are acknowledged when the store has said what it knows of them.
     pub(crate) fn take_results(
         &mut self,
         now: Now,
+        origin: Origin,
         registration: RegistrationId,
         results: Vec<StepReport>,
         out: &mut Effects,
-    ) -> (Vec<(StepReference, Disposition)>, Vec<BatchId>) {
+    ) {
         let mut dispositions = Vec::with_capacity(results.len());
         let mut closed = Vec::new();
+        let mut strange = Vec::new();
         for report in results {
+            if !self.tasks.contains_key(&report.at.task) && self.find_item(registration, &report.at).is_none() {
+                strange.push(report);
+                continue;
+            }
             let at = report.at.clone();
             let disposition = self.take_result(now, registration, report, out);
             self.advance_task(now, at.task, out);
@@ -65,7 +50,66 @@ impl Engine {
             }
             dispositions.push((at, disposition));
         }
-        (dispositions, closed)
+        if !strange.is_empty() {
+            let reports = Box::new(StrangeReports { origin, registration, reports: strange });
+            out.deliveries.push(Deliver::Read(Read::EndedTasks { reports }));
+        }
+        if !dispositions.is_empty() || !closed.is_empty() {
+            out.reply(origin, Reply::ResultsAccepted { results: dispositions, closed_batches: closed });
+        }
+    }
+
+    /// The store has loaded the tasks of strange reports, as far as there are any.
+    pub(crate) fn ended_tasks_loaded(
+        &mut self,
+        now: Now,
+        strange: StrangeReports,
+        tasks: &[TaskSnapshot],
+        out: &mut Effects,
+    ) {
+        let StrangeReports { origin, registration, reports } = strange;
+        let mut dispositions = Vec::with_capacity(reports.len());
+        for report in reports {
+            let at = report.at.clone();
+            let disposition = if self.tasks.contains_key(&at.task) {
+                // An operator has brought the task back meanwhile.
+                self.take_result(now, registration, report, out)
+            } else {
+                let known = tasks.iter().find(|task| task.id == at.task);
+                let disposition = known.map_or(Disposition::Unknown, |task| self.disposition_in(task, &report));
+                ledger(registration, report, disposition, out)
+            };
+            dispositions.push((at, disposition));
+        }
+        out.reply(origin, Reply::ResultsAccepted { results: dispositions, closed_batches: Vec::new() });
+    }
+
+    /// What a report means to a task that has ended.
+    fn disposition_in(&self, task: &TaskSnapshot, report: &StepReport) -> Disposition {
+        let at = &report.at;
+        let template = self.registry.index(&task.template).map(|index| &self.registry.get(index).template);
+        let step = template.and_then(|template| template.step_number(&at.step));
+        let Some(step) = step.and_then(|number| task.steps.get(number as usize)) else { return Disposition::Unknown };
+        match (&step.settled, &report.outcome) {
+            (Some(settled), Outcome::Complete(result))
+                if settled.kind == SettledKind::Complete && step.attempts == at.attempt =>
+            {
+                let same = crate::checksum(result) == settled.checksum;
+                if same { Disposition::Duplicate } else { Disposition::Contradicting }
+            }
+            (Some(settled), Outcome::Failed(_))
+                if settled.kind == SettledKind::Complete && step.attempts == at.attempt =>
+            {
+                Disposition::Contradicting
+            }
+            (Some(_) | None, Outcome::Complete(_) | Outcome::Failed(_)) => late_or_unknown(at.attempt, step.attempts),
+        }
+    }
+
+    /// A step in a batch that this worker has open.
+    fn find_item(&self, registration: RegistrationId, at: &StepReference) -> Option<usize> {
+        let batch = self.batches.get(&at.batch).filter(|batch| batch.registration == registration)?;
+        batch.find(at.task, &at.step, at.attempt)
     }
 
     fn take_result(
@@ -76,12 +120,7 @@ impl Engine {
         out: &mut Effects,
     ) -> Disposition {
         let at = &report.at;
-        let item = self
-            .batches
-            .get(&at.batch)
-            .filter(|batch| batch.registration == registration)
-            .and_then(|batch| batch.find(at.task, &at.step, at.attempt));
-        let Some(item) = item else {
+        let Some(item) = self.find_item(registration, at) else {
             let disposition = self.disposition_out_of_batch(&report);
             return ledger(registration, report, disposition, out);
         };
@@ -222,312 +261,31 @@ impl Engine {
             }
         }
     }
+}
 
-    /// Decides whether a failed attempt is followed by another, and when.
-    pub(crate) fn end_attempt(&mut self, now: Now, mut ended: EndedAttempt, out: &mut Effects) {
-        let jitter = self.ids.random();
-        let poison_limit = self.config.poison_limit;
-        let task = self.tasks.get_mut(&ended.task).expect("an open item belongs to a live task");
-        let template = task.template.clone();
-        let definition = &template.steps[ended.step as usize];
-        let step = task.step_mut(ended.step);
-        let lost = ended.cause == FailureCause::WorkerLost;
-        if lost {
-            step.losses += 1;
-        }
-        let poisoned = step.losses >= poison_limit;
-        if lost && poisoned {
-            ended.failure.class = POISON_CLASS.to_owned();
-            ended.failure.message = format!(
-                "{} workers were lost while they ran this step, which is the limit (poison_limit); last: {}",
-                step.losses, ended.failure.message
-            );
-            ended.failure.retryable = false;
-        }
-        let attempt = step.attempts;
-        let again = ended.failure.retryable && definition.retryable && attempt < step.limit && !poisoned;
-        let retry_in_ms = again.then(|| {
-            if lost {
-                return 0;
-            }
-            let asked = ended.failure.retry_after.as_deref().and_then(|text| parse_retry_after(text, now.wall.0));
-            let since_reset = attempt - step.limit.saturating_sub(definition.retry_limit).min(attempt - 1);
-            asked.unwrap_or_else(|| definition.backoff.delay_ms(since_reset, jitter))
-        });
-        let input = match retry_in_ms {
-            Some(delay_ms) => StepInput::FailedToRetry(now.mono + delay_ms),
-            None => StepInput::FailedForGood,
-        };
-        self.move_step(ended.task, ended.step, input);
-        match retry_in_ms {
-            Some(0) => self.move_step(ended.task, ended.step, StepInput::RetryDue),
-            Some(delay_ms) => self.deadlines.add(now.mono + delay_ms, Deadline::Retry(ended.task, ended.step)),
-            None => {}
-        }
-        let kind = if again { NoticeKind::StepRetrying } else { NoticeKind::StepFailed };
-        out.publish(Notice {
-            batch: Some(ended.batch),
-            reason: reason(&ended.failure.message),
-            ..self.tasks[&ended.task].step_notice(kind, ended.step)
-        });
-        out.saves.push(Save::AttemptFailed(AttemptFailed {
-            task: ended.task,
-            step: ended.step,
-            attempt,
-            cause: ended.cause,
-            batch: ended.batch,
-            registration: ended.registration,
-            dispatched_ms_ago: now.mono.since(ended.dispatched),
-            started_at_us: ended.started_at_us,
-            duration_us: ended.duration_us,
-            failure: ended.failure,
-            retry_in_ms,
-        }));
+/// Reports of tasks that are not live: on their way through the store, which may know the tasks.
+#[derive(Clone, Debug)]
+pub struct StrangeReports {
+    origin: Origin,
+    registration: RegistrationId,
+    reports: Vec<StepReport>,
+}
+
+impl StrangeReports {
+    /// Who reported.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
-    pub(crate) fn steps_returned(
-        &mut self,
-        now: Now,
-        origin: Origin,
-        steps: Vec<StepReference>,
-        why: &str,
-        out: &mut Effects,
-    ) {
-        let Some(registration) = self.heard_from(now, origin, out) else { return };
-        let why: Arc<str> = Arc::from(why);
-        let mut results = Vec::with_capacity(steps.len());
-        let mut closed_batches = Vec::new();
-        for at in steps {
-            let open =
-                self.batches.get(&at.batch).filter(|batch| batch.registration == registration).and_then(|batch| {
-                    batch
-                        .find(at.task, &at.step, at.attempt)
-                        .filter(|&item| batch.items[item].status == ItemStatus::Open)
-                });
-            let disposition = match open {
-                Some(item) => {
-                    self.return_item(at.batch, item, &why, out);
-                    self.advance_task(now, at.task, out);
-                    Disposition::Accepted
-                }
-                None => {
-                    self.release_item(registration, &at);
-                    Disposition::Late
-                }
-            };
-            if self.close_if_done(at.batch, out) {
-                closed_batches.push(at.batch);
-            }
-            results.push((at, disposition));
-        }
-        out.reply(origin, Reply::ResultsAccepted { results, closed_batches });
-        self.leave_if_drained(registration, out);
+    /// The tasks that they name, each once.
+    pub fn tasks(&self) -> BTreeSet<TaskId> {
+        self.reports.iter().map(|report| report.at.task).collect()
     }
+}
 
-    /// Takes a step back that its worker has not run. The caller advances the task.
-    pub(crate) fn return_item(&mut self, id: BatchId, item: usize, why: &Arc<str>, out: &mut Effects) {
-        let batch = self.batches.get_mut(&id).expect("the caller has found the item in it");
-        let registration = batch.registration;
-        let item = &mut batch.items[item];
-        item.status = ItemStatus::Returned;
-        let (task, step, attempt) = (item.task, item.step, item.attempt);
-        self.workers.change(registration, |worker| worker.out = worker.out.saturating_sub(1));
-        self.move_step(task, step, StepInput::Returned);
-        out.publish(Notice {
-            batch: Some(id),
-            attempt: Some(attempt),
-            reason: Some(why.clone()),
-            ..self.tasks[&task].step_notice(NoticeKind::StepReturned, step)
-        });
-        out.saves.push(Save::StepReturned { task, step, attempt, batch: id, reason: why.clone() });
-    }
-
-    /// A worker has let go of a step that the broker had given up.
-    fn release_item(&mut self, registration: RegistrationId, at: &StepReference) {
-        let Some(batch) = self.batches.get_mut(&at.batch).filter(|batch| batch.registration == registration) else {
-            return;
-        };
-        let Some(item) = batch.find(at.task, &at.step, at.attempt) else { return };
-        let status = batch.items[item].status;
-        batch.items[item].status = status.released();
-        if status.holds_slot() && !batch.items[item].status.holds_slot() {
-            self.workers.change(registration, |worker| worker.out = worker.out.saturating_sub(1));
-        }
-    }
-
-    pub(crate) fn batch_reported(
-        &mut self,
-        now: Now,
-        origin: Origin,
-        id: BatchId,
-        steps: Vec<CompletedStep>,
-        out: &mut Effects,
-    ) {
-        let Some(registration) = self.heard_from(now, origin, out) else { return };
-        if self.batches.get(&id).is_none_or(|batch| batch.registration != registration) {
-            // Closed before, or never this worker's: either way nothing of it is awaited.
-            out.reply(origin, Reply::ResultsAccepted { results: Vec::new(), closed_batches: vec![id] });
-            return;
-        }
-        let why: Arc<str> = Arc::from("named as returned by the batch completion");
-        for line in &steps {
-            let batch = &self.batches[&id];
-            let Some(item) = batch.find(line.task, &line.step, line.attempt) else { continue };
-            let open = batch.items[item].status == ItemStatus::Open;
-            if open && line.status == CompletionStatus::Returned {
-                self.return_item(id, item, &why, out);
-                self.advance_task(now, line.task, out);
-            } else if !open {
-                let at = StepReference { batch: id, task: line.task, step: line.step.clone(), attempt: line.attempt };
-                self.release_item(registration, &at);
-            }
-        }
-        let batch = self.batches.get_mut(&id).expect("looked at above, and closed only below");
-        batch.completion = Completion::Reported(steps);
-        if self.close_if_done(id, out) {
-            out.reply(origin, Reply::ResultsAccepted { results: Vec::new(), closed_batches: vec![id] });
-            self.leave_if_drained(registration, out);
-        } else {
-            let batch = &self.batches[&id];
-            let missing = batch.open_items().map(|item| batch.items[item].reference(id)).collect();
-            out.reply(origin, Reply::ResultsMissing { batch: id, steps: missing });
-        }
-    }
-
-    /// Closes a batch whose completion is in and whose steps are all accounted for. The caller lets a draining worker
-    /// leave, after it has told it of the closing.
-    pub(crate) fn close_if_done(&mut self, id: BatchId, out: &mut Effects) -> bool {
-        let Some(state) = self.batches.get(&id).and_then(|batch| batch.closing()) else { return false };
-        self.close_batch(id, state, out);
-        true
-    }
-
-    /// Closes a batch and frees what it held.
-    pub(crate) fn close_batch(&mut self, id: BatchId, state: BatchState, out: &mut Effects) {
-        let batch = self.batches.remove(&id).expect("the caller has looked at it");
-        self.deadlines.remove(batch.due, Deadline::Batch(id));
-        let held = batch.items.iter().filter(|item| item.status.holds_slot()).count();
-        let worker = self.workers.change(batch.registration, |worker| {
-            worker.batches.remove(&id);
-            worker.out = worker.out.saturating_sub(crate::task::count(held));
-            worker.name()
-        });
-        out.saves.push(Save::BatchClosed { batch: id, state, differences: batch.differences() });
-        out.publish(Notice {
-            batch: Some(id),
-            worker,
-            state: Some(state.as_str()),
-            ..Notice::new(NoticeKind::BatchClosed)
-        });
-    }
-
-    /// Gives up the steps of a batch whose deadline has passed.
-    pub(crate) fn batch_due(&mut self, now: Now, id: BatchId, out: &mut Effects) {
-        let Some(batch) = self.batches.get_mut(&id) else { return };
-        let (registration, dispatched) = (batch.registration, batch.dispatched);
-        let mut late = Vec::new();
-        for item in &mut batch.items {
-            if item.status == ItemStatus::Open && item.deadline <= now.mono {
-                item.status = ItemStatus::TimedOut;
-                late.push((
-                    item.task,
-                    item.step,
-                    item.reference(id),
-                    item.template.steps[item.step as usize].timeout_ms,
-                ));
-            }
-        }
-        if !late.is_empty() {
-            batch.told = now.mono;
-        }
-        if let Some(due) = batch.next_due() {
-            batch.due = due;
-            self.deadlines.add(due, Deadline::Batch(id));
-        }
-        for (task, step, _, timeout_ms) in &late {
-            let failure = Failure {
-                class: TIMEOUT_CLASS.to_owned(),
-                message: format!("no result within the step's timeout of {} s", *timeout_ms as f64 / 1000.0),
-                retryable: true,
-                ..Failure::default()
-            };
-            let cause = FailureCause::TimedOut;
-            self.end_attempt(
-                now,
-                EndedAttempt {
-                    task: *task,
-                    step: *step,
-                    batch: id,
-                    registration,
-                    dispatched,
-                    cause,
-                    failure,
-                    started_at_us: 0,
-                    duration_us: 0,
-                },
-                out,
-            );
-            self.advance_task(now, *task, out);
-        }
-        let steps = late.into_iter().map(|(_, _, reference, _)| reference).collect();
-        self.tell_to_stop(registration, steps, true, out);
-        self.close_if_done(id, out);
-        self.leave_if_drained(registration, out);
-    }
-
-    /// Tells a worker to stop steps whose outcome no longer counts.
-    pub(crate) fn tell_to_stop(
-        &self,
-        registration: RegistrationId,
-        steps: Vec<StepReference>,
-        timed_out: bool,
-        out: &mut Effects,
-    ) {
-        if let Some(peer) = self.workers.get(registration).and_then(|worker| worker.peer)
-            && !steps.is_empty()
-        {
-            out.deliveries.push(Deliver::Worker { peer, message: WorkerMessage::Cancel { steps, timed_out } });
-        }
-    }
-
-    /// Gives up every open step of a batch, because its worker is gone.
-    pub(crate) fn lose_batch(&mut self, now: Now, id: BatchId, why: &str, out: &mut Effects) -> u32 {
-        let batch = self.batches.get_mut(&id).expect("a worker's batches are open");
-        let (registration, dispatched) = (batch.registration, batch.dispatched);
-        let mut lost = Vec::new();
-        for item in &mut batch.items {
-            if item.status == ItemStatus::Open {
-                item.status = ItemStatus::CancelledReleased;
-                lost.push((item.task, item.step));
-            }
-        }
-        for &(task, step) in &lost {
-            let failure = Failure {
-                class: WORKER_LOST_CLASS.to_owned(),
-                message: why.to_owned(),
-                retryable: true,
-                ..Failure::default()
-            };
-            self.end_attempt(
-                now,
-                EndedAttempt {
-                    task,
-                    step,
-                    batch: id,
-                    registration,
-                    dispatched,
-                    cause: FailureCause::WorkerLost,
-                    failure,
-                    started_at_us: 0,
-                    duration_us: 0,
-                },
-                out,
-            );
-            self.advance_task(now, task, out);
-        }
-        self.close_batch(id, BatchState::Failed, out);
-        crate::task::count(lost.len())
-    }
+/// An attempt that was made is over; one that was not made is not known.
+fn late_or_unknown(attempt: u32, attempts: u32) -> Disposition {
+    if (1..=attempts).contains(&attempt) { Disposition::Late } else { Disposition::Unknown }
 }
 
 /// Writes a result that changed nothing into the ledger.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use sqlx::PgPool;
 use tasker_engine::{
-    Event, KeyLookup, Operation, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery, Submission, TaskId,
+    Event, KeyLookup, Operation, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery, StrangeReports, Submission,
+    TaskId,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -55,6 +56,9 @@ impl Reads {
             Read::IdempotencyKeys { submission, keys } => {
                 self.runtime.spawn(async move { shared.look_keys_up(submission, keys).await });
             }
+            Read::EndedTasks { reports } => {
+                self.runtime.spawn(async move { shared.load_ended(reports).await });
+            }
             Read::Task { to, operation } => {
                 self.runtime.spawn(async move { shared.load(to, operation).await });
             }
@@ -102,6 +106,14 @@ impl Shared {
     async fn look_keys_up(&self, submission: Box<Submission>, keys: Vec<KeyLookup>) {
         let found = until_known(|| store::lookup_keys(&self.pool, &keys)).await;
         self.tell_engine(Event::KeysLookedUp { submission, found });
+    }
+
+    async fn load_ended(&self, reports: Box<StrangeReports>) {
+        let mut tasks = Vec::new();
+        for task in reports.tasks() {
+            tasks.extend(until_known(|| store::load_task(&self.pool, task)).await);
+        }
+        self.tell_engine(Event::EndedTasksLoaded { reports, tasks });
     }
 
     async fn load(&self, origin: Origin, operation: Operation) {

@@ -63,7 +63,8 @@ fn a_subscriber_hears_everything_in_order_and_without_gaps() {
     expected.push(("event.task.completed", None));
     assert_eq!(story, expected);
     let topics: BTreeSet<&str> = heard.iter().map(|event| event.topic.as_str()).collect();
-    for topic in ["event.worker.registered", "event.batch.published", "event.batch.closed", "event.template.registered"] {
+    for topic in ["event.worker.registered", "event.batch.published", "event.batch.closed", "event.template.registered"]
+    {
         assert!(topics.contains(topic), "{topic} is missing in {topics:?}");
     }
     let custom = heard.iter().find(|event| event.topic == "event.custom.stories.announced").expect("it was announced");

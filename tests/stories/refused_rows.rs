@@ -157,9 +157,9 @@ fn a_connection_that_is_cut_loses_and_doubles_nothing() {
         let context = |number: usize| format!("{{\"start\": {number}, \"ledger\": {ledger:?}}}");
         let outcomes = stage.submit_all((0..30).map(|number| task("diamond", context(number))).collect());
         ids.extend(outcomes.iter().map(|outcome| outcome.task_id.expect("accepted")));
-        let cut = stage.database.number(
-            "SELECT count(pg_terminate_backend(backend_pid)) FROM tasker.lanes WHERE backend_pid IS NOT NULL",
-        );
+        let cut = stage
+            .database
+            .number("SELECT count(pg_terminate_backend(backend_pid)) FROM tasker.lanes WHERE backend_pid IS NOT NULL");
         assert_eq!(cut, 1, "round {round}");
     }
     for id in &ids {

@@ -142,9 +142,9 @@ fn steps_of_a_killed_worker_go_to_others() {
     let end = stage.database.text("SELECT end_reason FROM tasker.worker_registrations WHERE worker = 'victim'");
     assert_eq!(end, "lost");
     // Noticed within three heartbeats and the time-out, not whenever the steps would have timed out.
-    let noticed = stage.database.number(
-        "SELECT max(extract(epoch FROM failed_at - dispatched_at))::bigint FROM tasker.step_attempts_failed",
-    );
+    let noticed = stage
+        .database
+        .number("SELECT max(extract(epoch FROM failed_at - dispatched_at))::bigint FROM tasker.step_attempts_failed");
     assert!(Duration::from_secs(noticed.unsigned_abs()) < PATIENCE, "{noticed} s");
     invariants::hold(&stage.database);
 }

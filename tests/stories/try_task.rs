@@ -96,9 +96,8 @@ fn a_thousand_calls_dispatch_each_step_once_and_report_truthfully() {
     assert_eq!((last.state.as_str(), last.ready), ("complete", false));
     let dispatched: u32 = sizes.values().sum();
     let claimed: u32 = claimed.iter().map(|batch| sizes[batch]).sum();
-    let by_itself = stage.database.number(
-        "SELECT count(*) FROM tasker.step_outcomes WHERE attempt = 1 AND kind = 'complete'",
-    );
+    let by_itself =
+        stage.database.number("SELECT count(*) FROM tasker.step_outcomes WHERE attempt = 1 AND kind = 'complete'");
     assert_eq!(i64::from(dispatched), by_itself, "every step was dispatched once");
     assert!(claimed <= dispatched);
     invariants::hold(&stage.database);

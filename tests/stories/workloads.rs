@@ -16,8 +16,10 @@ const FOLDERS: [&str; 5] =
 fn stage() -> (Stage, Vec<RubyWorker>) {
     let stage = Stage::open();
     let paths = FOLDERS.map(|folder| repository(&format!("examples/{folder}")));
-    let workers: Vec<_> =
-        ["one", "two"].iter().map(|name| RubyWorker::start(&stage.work, name, 5, &paths, &Serves::Files(&paths))).collect();
+    let workers: Vec<_> = ["one", "two"]
+        .iter()
+        .map(|name| RubyWorker::start(&stage.work, name, 5, &paths, &Serves::Files(&paths)))
+        .collect();
     workers.iter().for_each(|worker| worker.registered());
     (stage, workers)
 }

@@ -40,13 +40,7 @@ pub enum Serves<'a> {
 
 impl RubyWorker {
     /// Starts a worker with the handlers of these files and folders, and returns at once.
-    pub fn start(
-        broker: &str,
-        name: &str,
-        concurrency: u32,
-        handlers: &[PathBuf],
-        serves: &Serves<'_>,
-    ) -> RubyWorker {
+    pub fn start(broker: &str, name: &str, concurrency: u32, handlers: &[PathBuf], serves: &Serves<'_>) -> RubyWorker {
         let mut command = Command::new("ruby");
         command.arg(gem().join("exe/tasker-worker")).args(["--broker", broker, "--name", name]);
         command.args(["--concurrency", &concurrency.to_string()]);

@@ -244,10 +244,41 @@ fn a_completion_before_its_results_asks_for_them_and_closes_when_they_came() {
         -> B1 closes completed
         -> w forgets B1
         w done T.a/1@B1
-        -> ledger: T.a/1 unknown
-        -> w hears: T.a/1 unknown
+        -> ledger: T.a/1 duplicate
+        -> w hears: T.a/1 duplicate
         w closes B1
         -> w forgets B1
+        ",
+    );
+}
+
+#[test]
+fn a_result_of_a_task_that_has_ended_is_held_against_what_is_stored() {
+    check(
+        "
+        template t: a b
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1 T.b/1
+        w done T.a=1
+        w fails T.b permanent
+        -> T.b/1 failed for good
+        -> T ends error
+        w closes B1
+        -> B1 closes completed
+        -> w forgets B1
+        w done T.a/1@B1=1
+        -> ledger: T.a/1 duplicate
+        -> w hears: T.a/1 duplicate
+        w done T.a/1@B1=2
+        -> ledger: T.a/1 contradicting
+        -> w hears: T.a/1 contradicting
+        w done T.b/1@B1
+        -> ledger: T.b/1 late
+        -> w hears: T.b/1 late
+        w done T.b/2@B1
+        -> ledger: T.b/2 unknown
+        -> w hears: T.b/2 unknown
         ",
     );
 }

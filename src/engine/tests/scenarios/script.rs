@@ -96,7 +96,9 @@ impl Stage {
                     Read::Status { query, .. } => format!("the store shows {}", self.task_name(query.task)),
                     Read::Waited { task, .. } => format!("the store tells the end of {}", self.task_name(task)),
                     Read::Tried { task, .. } => format!("the store says why {} is not tried", self.task_name(task)),
-                    Read::IdempotencyKeys { .. } | Read::Task { .. } => unreachable!("the world answers these"),
+                    Read::IdempotencyKeys { .. } | Read::Task { .. } | Read::EndedTasks { .. } => {
+                        unreachable!("the world answers these")
+                    }
                 });
             }
         }

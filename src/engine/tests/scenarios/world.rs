@@ -106,6 +106,11 @@ impl World {
                     let task = self.store.task_snapshot(self.now, operation.task).map(Box::new);
                     self.handle(Event::TaskLoaded { origin: to, operation, task });
                 }
+                Read::EndedTasks { reports } => {
+                    let tasks = reports.tasks().into_iter();
+                    let tasks = tasks.filter_map(|task| self.store.task_snapshot(self.now, task)).collect();
+                    self.handle(Event::EndedTasksLoaded { reports, tasks });
+                }
                 Read::Status { .. } | Read::Waited { .. } | Read::Tried { .. } => direct.push(read),
             }
         }

@@ -1,0 +1,151 @@
+//! How a batch empties and closes: steps that come back unrun, and the worker's closing report.
+
+use std::sync::Arc;
+
+use crate::batch::{Completion, ItemStatus};
+use crate::deadlines::Deadline;
+use crate::effect::{Disposition, Effects, Notice, NoticeKind, Reply, Save};
+use crate::engine::Engine;
+use crate::event::{CompletedStep, CompletionStatus, StepReference};
+use crate::id::{BatchId, Origin, RegistrationId};
+use crate::state::BatchState;
+use crate::step::StepInput;
+use crate::time::Now;
+
+impl Engine {
+    pub(crate) fn steps_returned(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        steps: Vec<StepReference>,
+        why: &str,
+        out: &mut Effects,
+    ) {
+        let Some(registration) = self.heard_from(now, origin, out) else { return };
+        let why: Arc<str> = Arc::from(why);
+        let mut results = Vec::with_capacity(steps.len());
+        let mut closed_batches = Vec::new();
+        for at in steps {
+            let open =
+                self.batches.get(&at.batch).filter(|batch| batch.registration == registration).and_then(|batch| {
+                    batch
+                        .find(at.task, &at.step, at.attempt)
+                        .filter(|&item| batch.items[item].status == ItemStatus::Open)
+                });
+            let disposition = match open {
+                Some(item) => {
+                    self.return_item(at.batch, item, &why, out);
+                    self.advance_task(now, at.task, out);
+                    Disposition::Accepted
+                }
+                None => {
+                    self.release_item(registration, &at);
+                    Disposition::Late
+                }
+            };
+            if self.close_if_done(at.batch, out) {
+                closed_batches.push(at.batch);
+            }
+            results.push((at, disposition));
+        }
+        out.reply(origin, Reply::ResultsAccepted { results, closed_batches });
+        self.leave_if_drained(registration, out);
+    }
+
+    /// Takes a step back that its worker has not run. The caller advances the task.
+    pub(crate) fn return_item(&mut self, id: BatchId, item: usize, why: &Arc<str>, out: &mut Effects) {
+        let batch = self.batches.get_mut(&id).expect("the caller has found the item in it");
+        let registration = batch.registration;
+        let item = &mut batch.items[item];
+        item.status = ItemStatus::Returned;
+        let (task, step, attempt) = (item.task, item.step, item.attempt);
+        self.workers.change(registration, |worker| worker.out = worker.out.saturating_sub(1));
+        self.move_step(task, step, StepInput::Returned);
+        out.publish(Notice {
+            batch: Some(id),
+            attempt: Some(attempt),
+            reason: Some(why.clone()),
+            ..self.tasks[&task].step_notice(NoticeKind::StepReturned, step)
+        });
+        out.saves.push(Save::StepReturned { task, step, attempt, batch: id, reason: why.clone() });
+    }
+
+    /// A worker has let go of a step that the broker had given up.
+    fn release_item(&mut self, registration: RegistrationId, at: &StepReference) {
+        let Some(batch) = self.batches.get_mut(&at.batch).filter(|batch| batch.registration == registration) else {
+            return;
+        };
+        let Some(item) = batch.find(at.task, &at.step, at.attempt) else { return };
+        let status = batch.items[item].status;
+        batch.items[item].status = status.released();
+        if status.holds_slot() && !batch.items[item].status.holds_slot() {
+            self.workers.change(registration, |worker| worker.out = worker.out.saturating_sub(1));
+        }
+    }
+
+    pub(crate) fn batch_reported(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        id: BatchId,
+        steps: Vec<CompletedStep>,
+        out: &mut Effects,
+    ) {
+        let Some(registration) = self.heard_from(now, origin, out) else { return };
+        if self.batches.get(&id).is_none_or(|batch| batch.registration != registration) {
+            // Closed before, or never this worker's: either way nothing of it is awaited.
+            out.reply(origin, Reply::ResultsAccepted { results: Vec::new(), closed_batches: vec![id] });
+            return;
+        }
+        let why: Arc<str> = Arc::from("named as returned by the batch completion");
+        for line in &steps {
+            let batch = &self.batches[&id];
+            let Some(item) = batch.find(line.task, &line.step, line.attempt) else { continue };
+            let open = batch.items[item].status == ItemStatus::Open;
+            if open && line.status == CompletionStatus::Returned {
+                self.return_item(id, item, &why, out);
+                self.advance_task(now, line.task, out);
+            } else if !open {
+                let at = StepReference { batch: id, task: line.task, step: line.step.clone(), attempt: line.attempt };
+                self.release_item(registration, &at);
+            }
+        }
+        let batch = self.batches.get_mut(&id).expect("looked at above, and closed only below");
+        batch.completion = Completion::Reported(steps);
+        if self.close_if_done(id, out) {
+            out.reply(origin, Reply::ResultsAccepted { results: Vec::new(), closed_batches: vec![id] });
+            self.leave_if_drained(registration, out);
+        } else {
+            let batch = &self.batches[&id];
+            let missing = batch.open_items().map(|item| batch.items[item].reference(id)).collect();
+            out.reply(origin, Reply::ResultsMissing { batch: id, steps: missing });
+        }
+    }
+
+    /// Closes a batch whose completion is in and whose steps are all accounted for. The caller lets a draining worker
+    /// leave, after it has told it of the closing.
+    pub(crate) fn close_if_done(&mut self, id: BatchId, out: &mut Effects) -> bool {
+        let Some(state) = self.batches.get(&id).and_then(|batch| batch.closing()) else { return false };
+        self.close_batch(id, state, out);
+        true
+    }
+
+    /// Closes a batch and frees what it held.
+    pub(crate) fn close_batch(&mut self, id: BatchId, state: BatchState, out: &mut Effects) {
+        let batch = self.batches.remove(&id).expect("the caller has looked at it");
+        self.deadlines.remove(batch.due, Deadline::Batch(id));
+        let held = batch.items.iter().filter(|item| item.status.holds_slot()).count();
+        let worker = self.workers.change(batch.registration, |worker| {
+            worker.batches.remove(&id);
+            worker.out = worker.out.saturating_sub(crate::task::count(held));
+            worker.name()
+        });
+        out.saves.push(Save::BatchClosed { batch: id, state, differences: batch.differences() });
+        out.publish(Notice {
+            batch: Some(id),
+            worker,
+            state: Some(state.as_str()),
+            ..Notice::new(NoticeKind::BatchClosed)
+        });
+    }
+}
