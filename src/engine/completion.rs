@@ -12,6 +12,9 @@ use crate::state::BatchState;
 use crate::step::StepInput;
 use crate::time::Now;
 
+/// A worker that gives steps back (it drains, or cannot run them) would often get the same ones again at once.
+const PAUSE_AFTER_RETURN_MS: u64 = 1_000;
+
 impl Engine {
     pub(crate) fn steps_returned(
         &mut self,
@@ -22,6 +25,9 @@ impl Engine {
         out: &mut Effects,
     ) {
         let Some(registration) = self.heard_from(now, origin, out) else { return };
+        let resume_at = now.mono + PAUSE_AFTER_RETURN_MS;
+        self.workers.change(registration, |worker| worker.paused = true);
+        self.deadlines.add(resume_at, Deadline::Resume(registration));
         let why: Arc<str> = Arc::from(why);
         let mut results = Vec::with_capacity(steps.len());
         let mut closed_batches = Vec::new();

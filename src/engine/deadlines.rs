@@ -16,6 +16,8 @@ pub(crate) enum Deadline {
     Start(TaskId),
     /// Time to look at when a worker was last heard of.
     Worker(RegistrationId),
+    /// A worker that gave steps back may have some again.
+    Resume(RegistrationId),
     /// A client has waited long enough.
     Wait(u64),
 }

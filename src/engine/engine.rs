@@ -113,6 +113,9 @@ impl Engine {
                 Deadline::Retry(task, step) => self.retry_due(now, task, step),
                 Deadline::Start(task) => self.start_due(task),
                 Deadline::Worker(registration) => self.worker_due(now, registration, out),
+                Deadline::Resume(registration) => {
+                    self.workers.change(registration, |worker| worker.paused = false);
+                }
                 Deadline::Wait(waiter) => self.wait_due(now, waiter, out),
             }
         }

@@ -59,6 +59,8 @@ pub(crate) struct Worker {
     pub seen: Mono,
     /// When its deadline in `Deadlines` fires.
     pub check_at: Mono,
+    /// It has just given steps back: it gets none for a moment, so that they do not go back and forth.
+    pub paused: bool,
     /// The command that asked to leave after draining, to be answered when the last batch is closed.
     pub leaving: Option<Origin>,
     /// By template index: whether it can run it.
@@ -76,6 +78,7 @@ impl Worker {
             batches: BTreeSet::new(),
             seen: now,
             check_at: now,
+            paused: false,
             leaving: None,
             serves: Vec::new(),
         }
@@ -99,7 +102,11 @@ impl Worker {
 
     /// Slots that may be filled now.
     pub fn credit(&self) -> u32 {
-        if self.standing == Standing::Active { self.introduction.concurrency.saturating_sub(self.out) } else { 0 }
+        if self.standing == Standing::Active && !self.paused {
+            self.introduction.concurrency.saturating_sub(self.out)
+        } else {
+            0
+        }
     }
 }
 

@@ -327,7 +327,7 @@ impl Tasks {
     /// settled by hand, or its task was cancelled, while the worker had it: the engine sees that from the step and the task.
     async fn read_batches(&mut self, session: &mut PgConnection) -> Result<Vec<BatchSnapshot>, Error> {
         let sql = format!(
-            "SELECT batch.batch_id, batch.registration_id, item.task_id, item.step_number, item.attempt, outcome.checksum,
+            "SELECT batch.batch_id, coalesce(holder.registration_id, batch.registration_id) AS registration_id, item.task_id, item.step_number, item.attempt, outcome.checksum,
                  CASE
                      WHEN outcome.batch_id = batch.batch_id AND outcome.attempt = item.attempt THEN 'complete'
                      WHEN failure.cause = 'failed' THEN 'failed'
@@ -338,6 +338,11 @@ impl Tasks {
              FROM tasker.lanes AS lane
              JOIN tasker.batches AS batch ON batch.lane = lane.lane AND batch.batch_id >= lane.oldest_open_batch
              LEFT JOIN tasker.batch_closings AS closing ON closing.batch_id = batch.batch_id
+             -- A worker that registered again took its open batches along.
+             LEFT JOIN tasker.worker_registrations AS sent
+                    ON sent.registration_id = batch.registration_id AND sent.end_reason = 'reconnected'
+             LEFT JOIN tasker.worker_registrations AS holder
+                    ON holder.worker = sent.worker AND holder.incarnation = sent.incarnation AND holder.ended_at IS NULL
              CROSS JOIN LATERAL unnest(batch.task_ids, batch.step_numbers, batch.attempts)
                  WITH ORDINALITY AS item (task_id, step_number, attempt, position)
              LEFT JOIN tasker.step_outcomes AS outcome

@@ -158,3 +158,30 @@ async fn workers_come_back_while_their_registration_lasts() {
     assert_eq!((&found.capabilities, found.concurrency, found.pid), (&worker.capabilities, 5, 4_000_000_000));
     assert_eq!((&*found.host, &*found.language, &*found.library), ("host", "ruby 3.1", "tasker_core 0.1.0"));
 }
+
+#[tokio::test]
+async fn a_batch_follows_its_worker_through_reconnects() {
+    let mut fixture = Fixture::new().await;
+    let task = fixture.stored_task().await;
+    let batch = fixture.dispatch(task, 0, 1).await;
+    let incarnation = fixture.text("SELECT incarnation FROM tasker.worker_registrations").await.parse().unwrap();
+    let mut held_by = fixture.registration;
+    for number in 1..=2 {
+        let next = RegistrationId(uuid::Uuid::from_u128(number));
+        // The fixture's own worker, registered again by the same process.
+        let worker = Box::new(WorkerIntroduction { incarnation, ..introduction("worker-1") });
+        fixture
+            .commit(&[
+                Save::WorkerEnded { registration: held_by, reason: "reconnected" },
+                Save::WorkerRegistered { registration: next, worker },
+            ])
+            .await;
+        held_by = next;
+        let recovered = recover(&fixture.pool, 1).await.unwrap();
+        let [open] = &recovered.batches[..] else { panic!("{:?}", recovered.batches) };
+        assert_eq!((open.id, open.registration), (batch, held_by));
+    }
+    fixture.commit(&[Save::WorkerEnded { registration: held_by, reason: "lost" }]).await;
+    let recovered = recover(&fixture.pool, 1).await.unwrap();
+    assert_eq!(recovered.batches[0].registration, fixture.registration, "nobody holds it any more");
+}

@@ -325,6 +325,25 @@ fn a_returned_step_that_is_reported_after_all_is_late() {
 }
 
 #[test]
+fn a_worker_that_gave_steps_back_gets_none_for_a_second() {
+    check(
+        "
+        template t: a
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        w returns T.a
+        -> T.a/1 comes back
+        pass 999
+        pass 1
+        -> w runs B2: T.a/1
+        w done T.a
+        -> T ends complete
+        ",
+    );
+}
+
+#[test]
 fn a_completion_is_compared_with_results_that_come_after_it() {
     check(
         "
