@@ -41,11 +41,7 @@ impl Engine {
         let mut worker = Worker::new(registration, introduction, now.mono);
         worker.peer = Some(origin.peer);
         worker.standing = Standing::Active;
-        for index in self.registry.indices() {
-            let covered =
-                worker.introduction.capabilities.iter().any(|capability| self.registry.covers(capability, index));
-            worker.set_serves(index, covered);
-        }
+        worker.serve(self.registry.coverage(&worker.introduction.capabilities));
         for &id in &claimed {
             let batch = self.batches.get_mut(&id).expect("claimed batches are open");
             batch.registration = registration;

@@ -102,6 +102,12 @@ impl Registry {
         }
     }
 
+    /// For each template, whether any of these capabilities covers it.
+    pub fn coverage(&self, capabilities: &[Capability]) -> Vec<bool> {
+        let covered = |index| capabilities.iter().any(|capability| self.covers(capability, index));
+        self.indices().map(covered).collect()
+    }
+
     fn versions(&self, namespace: &str, name: &str) -> &[u32] {
         // One small allocation pair a look-up; the map's key type does not let two `&str` be borrowed.
         self.by_name.get(&(Arc::from(namespace), Arc::from(name))).map_or(&[], Vec::as_slice)

@@ -22,12 +22,14 @@ impl Engine {
                 standing => standing,
             };
             let check_at = now.mono + self.config.heartbeat_ms;
+            let serves = self.registry.coverage(&worker.introduction.capabilities);
             let mut awaited_until = None;
             let attached = self.workers.attach(worker.registration, peer, |successor| {
                 awaited_until = Some(std::mem::replace(&mut successor.check_at, check_at));
                 successor.standing = standing;
                 successor.leaving = leaving;
                 successor.seen = worker.seen;
+                successor.serve(serves);
             });
             if let Some(until) = awaited_until.filter(|_| attached) {
                 self.deadlines.remove(until, Deadline::Worker(worker.registration));

@@ -92,6 +92,11 @@ impl Worker {
         self.serves.get(template as usize).copied().unwrap_or(false)
     }
 
+    /// Says for every template whether it can run it.
+    pub fn serve(&mut self, templates: Vec<bool>) {
+        self.serves = templates;
+    }
+
     pub fn set_serves(&mut self, template: u32, serves: bool) {
         let index = template as usize;
         if self.serves.len() <= index {

@@ -18,7 +18,6 @@ pub struct Gate {
 /// A handler that waits at the gate.
 #[derive(Debug)]
 pub struct Visitor {
-    pub task: String,
     pub step: String,
     pub attempt: u32,
     stream: BufReader<UnixStream>,
@@ -47,9 +46,8 @@ impl Gate {
         let mut line = String::new();
         stream.read_line(&mut line).expect("a handler says who it is");
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [task, step, attempt] = words[..] else { panic!("a handler says who it is, not {line:?}") };
+        let [_task, step, attempt] = words[..] else { panic!("a handler says who it is, not {line:?}") };
         Visitor {
-            task: task.to_owned(),
             step: step.to_owned(),
             attempt: attempt.parse().expect("attempts are numbers"),
             stream,

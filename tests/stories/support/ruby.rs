@@ -48,9 +48,9 @@ impl RubyWorker {
             command.arg("--require").arg(path);
         }
         match serves {
-            Serves::Files(paths) => paths.iter().for_each(|path| drop(command.arg("--templates").arg(path))),
-            Serves::Stored(keys) => drop(command.args(["--namespaces", &keys.join(",")])),
-        }
+            Serves::Files(paths) => command.args(paths.iter().map(|path| format!("--templates={}", path.display()))),
+            Serves::Stored(keys) => command.args(["--namespaces", &keys.join(",")]),
+        };
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         dies_with_us(&mut command);
         let mut child = command.spawn().expect("ruby is installed");

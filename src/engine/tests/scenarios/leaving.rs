@@ -595,3 +595,20 @@ fn a_batch_that_never_arrived_is_missed_even_when_its_steps_have_timed_out() {
         ",
     );
 }
+
+#[test]
+fn workers_go_on_under_the_engine_that_takes_over_after_a_refused_group() {
+    check(
+        "
+        template t: a b(a)
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1
+        refused: w beats
+        w done T.a
+        -> w runs B2: T.b/1
+        submit U t
+        -> w runs B3: U.a/1
+        ",
+    );
+}
