@@ -50,12 +50,13 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
 
 fn ranges(config: &Config) -> Result<(), Problem> {
     let Config { database, engine, limits, worker, .. } = config;
-    let ranges: [(&'static str, u64, RangeInclusive<u64>); 21] = [
+    let ranges: [(&'static str, u64, RangeInclusive<u64>); 22] = [
         ("database.read_connections", database.read_connections.into(), 1..=100),
         ("database.lease_seconds", database.lease_seconds, 3..=600),
         ("engine.heartbeat_ms", engine.heartbeat_ms, 1_000..=600_000),
         ("engine.worker_timeout_ms", engine.worker_timeout_ms, 3_000..=3_600_000),
         ("engine.recovery_grace_ms", engine.recovery_grace_ms, 0..=600_000),
+        ("engine.batch_bytes_max", engine.batch_bytes_max, 1_024..=1 << 30),
         ("engine.batch_steps_max", engine.batch_steps_max.into(), 1..=10_000),
         ("engine.poison_limit", engine.poison_limit.into(), 1..=u64::MAX),
         ("engine.steps_max", engine.steps_max, 1..=u64::MAX),

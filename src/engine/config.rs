@@ -11,6 +11,8 @@ pub struct Config {
     pub recovery_grace_ms: u64,
     /// Most steps in one batch.
     pub batch_steps_max: u32,
+    /// Payload (contexts, inputs, parents' results) after which a batch takes no further step, in bytes.
+    pub batch_bytes_max: u64,
     /// Worker losses after which a step ends in error, whatever its limit says.
     pub poison_limit: u32,
     /// Most unfinished steps in memory; a submission beyond is refused as `overloaded`.
@@ -32,6 +34,7 @@ impl Default for Config {
             worker_timeout_ms: 30_000,
             recovery_grace_ms: 15_000,
             batch_steps_max: 100,
+            batch_bytes_max: 4 * 1024 * 1024,
             poison_limit: 3,
             steps_max: 2_000_000,
             waiters_max: 10_000,

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use crate::batch::{Batch, Completion, Item, ItemStatus};
 use crate::deadlines::Deadline;
 use crate::effect::{
@@ -16,7 +18,12 @@ use crate::task::count;
 use crate::time::Now;
 
 /// A batch in the making.
-type Draft = (BatchId, Vec<Item>);
+struct Draft {
+    id: BatchId,
+    items: Vec<Item>,
+    /// Payload so far. A result that several steps share counts for each: an upper bound is enough.
+    bytes: u64,
+}
 
 impl Engine {
     /// Hands ready steps to workers with credit, until either runs out. Returns the batches made.
@@ -27,20 +34,26 @@ impl Engine {
         while self.workers.any_credit() {
             let Some(pick) = self.queues.pick(&self.workers, &mut blocked) else { break };
             let ids = &mut self.ids;
-            let draft = drafts.entry(pick.worker).or_insert_with(|| (BatchId(ids.uuid(now.wall)), Vec::new()));
-            let item = self.take_step(now, pick.task, draft.0, out);
-            draft.1.push(item);
+            let draft = drafts.entry(pick.worker).or_insert_with(|| Draft {
+                id: BatchId(ids.uuid(now.wall)),
+                items: Vec::new(),
+                bytes: 0,
+            });
+            let item = self.take_step(now, pick.task, draft.id, out);
+            draft.bytes += self.payload_bytes(&item, draft.items.last());
+            draft.items.push(item);
             self.workers.change(pick.worker, |worker| worker.out += 1);
-            if draft.1.len() >= self.config.batch_steps_max as usize {
-                let (id, items) = drafts.remove(&pick.worker).expect("filled just now");
-                made.push(id);
-                self.send_batch(now, pick.worker, id, items, out);
+            let full = draft.items.len() >= self.config.batch_steps_max as usize;
+            if full || draft.bytes >= self.config.batch_bytes_max {
+                let draft = drafts.remove(&pick.worker).expect("filled just now");
+                made.push(draft.id);
+                self.send_batch(now, pick.worker, draft.id, draft.items, out);
             }
         }
         self.queues.unblock(blocked);
-        for (worker, (id, items)) in drafts {
-            made.push(id);
-            self.send_batch(now, worker, id, items, out);
+        for (worker, draft) in drafts {
+            made.push(draft.id);
+            self.send_batch(now, worker, draft.id, draft.items, out);
         }
         made
     }
@@ -63,6 +76,15 @@ impl Engine {
             status: ItemStatus::Open,
             deadline: now.mono + task.template.steps[step as usize].timeout_ms,
         }
+    }
+
+    /// What a step adds to a batch that ends with `last`.
+    fn payload_bytes(&self, item: &Item, last: Option<&Item>) -> u64 {
+        let task = &self.tasks[&item.task];
+        let context = if last.is_some_and(|last| last.task == item.task) { 0 } else { task.context.len() };
+        let parents = item.template.dag.parents(item.step).iter();
+        let results: usize = parents.filter_map(|&parent| task.step(parent).result.as_ref()).map(Bytes::len).sum();
+        (context + item.template.steps[item.step as usize].inputs.len() + results) as u64
     }
 
     fn send_batch(&mut self, now: Now, registration: RegistrationId, id: BatchId, items: Vec<Item>, out: &mut Effects) {

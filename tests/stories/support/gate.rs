@@ -47,11 +47,7 @@ impl Gate {
         stream.read_line(&mut line).expect("a handler says who it is");
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_task, step, attempt] = words[..] else { panic!("a handler says who it is, not {line:?}") };
-        Visitor {
-            step: step.to_owned(),
-            attempt: attempt.parse().expect("attempts are numbers"),
-            stream,
-        }
+        Visitor { step: step.to_owned(), attempt: attempt.parse().expect("attempts are numbers"), stream }
     }
 }
 

@@ -144,6 +144,21 @@ fn batches_are_split_at_their_largest_size() {
 }
 
 #[test]
+fn a_batch_takes_no_further_step_when_it_has_enough_payload() {
+    // A context of 2 bytes a task, inputs of 2 bytes a step: two steps of a task pass 5 bytes.
+    check_with(
+        Config { batch_bytes_max: 5, ..Config::default() },
+        "
+        template wide: a b c
+        w registers 8
+        submit T wide
+        -> w runs B1: T.a/1 T.b/1
+        -> w runs B2: T.c/1
+        ",
+    );
+}
+
+#[test]
 fn steps_are_spread_over_workers_by_their_free_slots() {
     check(
         "
