@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use tasker_engine::{Effects, Event, Failure, Origin, Outcome, Refusal, RefusalKind, Reply, Save, StepReport};
+use tasker_engine::{Deliver, Effects, Event, Failure, Origin, Outcome, Refusal, RefusalKind, Reply, Save, StepReport};
 use tracing::{error, warn};
 
 use super::Error;
@@ -15,17 +15,25 @@ use crate::store;
 /// Error class of an attempt whose result the database refused.
 const REFUSED_CLASS: &str = "TaskerCore::Errors::ResultRefusedError";
 
+/// How long a client waits on whose answer was decided by a group that was refused: its task ends again at once, or it is
+/// told that the task has not ended and asks anew.
+const WAIT_AGAIN_MS: u64 = 1_000;
+
 impl Loop {
     /// Handles everything that is not durable again, one event a group.
     pub(super) fn start_over(&mut self, refusal: &store::Error) -> Result<(), Error> {
         warn!(error = %refusal, "the database refused a commit group; its events are handled again one by one");
         let refused = self.in_flight.take().unwrap_or_default();
         let gathered = std::mem::take(&mut self.gathering);
+        let deliveries = refused.effects.deliveries.iter().chain(&gathered.effects.deliveries);
+        let mut waits: Vec<Event> = deliveries.filter_map(wait_again).collect();
         let events: Vec<Event> = refused.events.into_iter().chain(gathered.events).flat_map(split).collect();
+        let undecided: BTreeSet<Origin> = events.iter().filter_map(Event::origin).collect();
+        waits.retain(|wait| wait.origin().is_some_and(|origin| !undecided.contains(&origin)));
         self.gathering.messages = refused.messages;
         self.gathering.messages.extend(gathered.messages);
-        self.rebuild(&events.iter().filter_map(Event::origin).collect())?;
-        for event in events {
+        self.rebuild(&undecided)?;
+        for event in events.into_iter().chain(waits) {
             self.replay(event)?;
         }
         Ok(())
@@ -101,6 +109,16 @@ impl Loop {
                 None
             }
         }
+    }
+}
+
+/// The wait that an answer of the refused group has ended: that answer is not sent, so its client still waits.
+fn wait_again(delivery: &Deliver) -> Option<Event> {
+    match delivery {
+        Deliver::Reply { to, reply: Reply::Waited { task, .. } } => {
+            Some(Event::WaitAsked { origin: *to, task: task.id, timeout_ms: WAIT_AGAIN_MS })
+        }
+        _ => None,
     }
 }
 
