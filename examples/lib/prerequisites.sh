@@ -93,7 +93,6 @@ require_test_tools() {
   missing=()
   need ruby-rspec command -v rspec
   need rubocop command -v rubocop
-  need yard command -v yard
   need python3 command -v python3
   need python3-venv python3 -c 'import ensurepip, venv'
   install_missing
