@@ -7,15 +7,28 @@ use uuid::Uuid;
 use crate::invariants;
 use crate::support::{Stage, task};
 
+/// When the database finds out.
+#[derive(Clone, Copy)]
+enum Refused {
+    WithTheRow,
+    AtCommit,
+}
+
 /// Raises when a row of a table meets a condition.
-fn refuse(stage: &Stage, table: &str, condition: &str) {
+fn refuse(stage: &Stage, table: &str, condition: &str, when: Refused) {
+    let trigger = match when {
+        Refused::WithTheRow => format!("TRIGGER refuse BEFORE INSERT ON tasker.{table}"),
+        Refused::AtCommit => {
+            format!("CONSTRAINT TRIGGER refuse AFTER INSERT ON tasker.{table} DEFERRABLE INITIALLY DEFERRED")
+        }
+    };
     stage.database.execute(&format!(
         "CREATE FUNCTION tasker.refuse_{table}() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN
              IF {condition} THEN RAISE EXCEPTION 'the policy forbids it'; END IF;
              RETURN NEW;
          END $$;
-         CREATE TRIGGER refuse BEFORE INSERT ON tasker.{table} FOR EACH ROW EXECUTE FUNCTION tasker.refuse_{table}()"
+         CREATE {trigger} FOR EACH ROW EXECUTE FUNCTION tasker.refuse_{table}()"
     ));
 }
 
@@ -25,7 +38,7 @@ fn a_task_that_the_database_refuses_is_refused_alone() {
     stage.register("single");
     let worker = stage.worker("one", 5, &["single"]);
     worker.registered();
-    refuse(&stage, "tasks", "NEW.reason = 'forbidden'");
+    refuse(&stage, "tasks", "NEW.reason = 'forbidden'", Refused::WithTheRow);
     let work = stage.work.clone();
     // From many peers at once, so that good and bad ones share commit groups.
     let (accepted, refused) = stage.database.run(async {
@@ -67,11 +80,20 @@ fn a_task_that_the_database_refuses_is_refused_alone() {
 
 #[test]
 fn a_result_that_the_database_refuses_fails_its_step_alone() {
+    one_result_is_refused(Refused::WithTheRow);
+}
+
+#[test]
+fn a_result_that_the_database_refuses_at_commit_fails_its_step_alone() {
+    one_result_is_refused(Refused::AtCommit);
+}
+
+fn one_result_is_refused(when: Refused) {
     let mut stage = Stage::open();
     stage.register("chain");
     let worker = stage.worker("one", 20, &["chain"]);
     worker.registered();
-    refuse(&stage, "step_outcomes", "NEW.result::text = '1002'");
+    refuse(&stage, "step_outcomes", "NEW.result::text = '1002'", when);
     let requests = (0..60).map(|number| task("chain", format!("{{\"start\": {}}}", number * 50))).collect();
     let outcomes = stage.submit_all(requests);
     let mut failed = Vec::new();
@@ -103,8 +125,8 @@ fn other_commands_that_the_database_refuses_are_refused_alone() {
     let gate = stage.gate();
     let id = stage.submit(task("gated", format!("{{\"gate\": {:?}}}", gate.path())));
     let running = gate.next();
-    refuse(&stage, "operator_actions", "true");
-    refuse(&stage, "task_templates", "NEW.name = 'single'");
+    refuse(&stage, "operator_actions", "true", Refused::WithTheRow);
+    refuse(&stage, "task_templates", "NEW.name = 'single'", Refused::AtCommit);
     let (actor, reason) = ("operator".to_owned(), "no more".to_owned());
     let refusal = stage.refusal(CancelTask { correlation_id: Uuid::nil(), task_id: id, actor, reason });
     assert_eq!(refusal.code, ErrorCode::Refused);
@@ -125,7 +147,7 @@ fn a_request_of_the_inbox_that_the_database_refuses_stays_with_its_reason() {
     stage.register("single");
     let worker = stage.worker("one", 5, &["single"]);
     worker.registered();
-    refuse(&stage, "tasks", "NEW.reason = 'forbidden'");
+    refuse(&stage, "tasks", "NEW.reason = 'forbidden'", Refused::WithTheRow);
     stage.database.execute(
         "BEGIN;
          SELECT tasker.submit_task('stories', 'single', '{}', reason => CASE number WHEN 3 THEN 'forbidden' END,
@@ -133,15 +155,25 @@ fn a_request_of_the_inbox_that_the_database_refuses_stays_with_its_reason() {
          SELECT tasker.submit_task('stories', 'nowhere', '{}');
          COMMIT",
     );
-    // The same key by the other way in: the task is found, or made first and found by the inbox.
-    let last = TaskRequest { idempotency_key: Some("row-5".to_owned()), ..task("single", "{}") };
-    let id = stage.submit(last);
-    assert_eq!(stage.ended(id).state, "complete");
-    let next = TaskRequest { idempotency_key: Some("row-4".to_owned()), ..task("single", "{}") };
-    let id = stage.submit(next);
-    assert_eq!(stage.ended(id).state, "complete");
+    stage.until("the inbox is taken", |stage| {
+        let left = stage.database.number("SELECT count(*) FROM tasker.task_inbox WHERE refusal IS NULL");
+        (left == 0).then_some(())
+    });
+    let refused = stage.database.texts("SELECT concat_ws(' ', name, refusal) FROM tasker.task_inbox ORDER BY inbox_id");
+    let [forbidden, unknown] = &refused[..] else { panic!("{refused:?}") };
+    assert!(forbidden.starts_with("single ") && forbidden.contains("the policy forbids it"), "{forbidden}");
+    assert!(unknown.starts_with("nowhere ") && unknown.contains("stories/nowhere"), "{unknown}");
+    let mut tasks = Vec::new();
+    for row in [1, 2, 4, 5] {
+        // The key finds the task, whichever way in it came.
+        let key = Some(format!("row-{row}"));
+        let found = stage.submit_all(vec![TaskRequest { idempotency_key: key, ..task("single", "{}") }]).remove(0);
+        assert!(found.duplicate);
+        tasks.push(found.task_id.expect("accepted"));
+        assert_eq!(stage.ended(tasks[tasks.len() - 1]).state, "complete");
+    }
     assert!(worker.stop().success());
-    let _ = stage.database.number("SELECT count(*) FROM tasker.task_inbox");
+    invariants::exactly_these_tasks(&stage.database, &tasks);
     invariants::hold(&stage.database);
 }
 
@@ -152,7 +184,7 @@ fn a_connection_that_is_cut_loses_and_doubles_nothing() {
     let workers = ["one", "two"].map(|name| stage.worker(name, 5, &["diamond"]));
     workers.iter().for_each(|worker| worker.registered());
     let ledger = stage.folder.path().join("ledger");
-    let mut ids = Vec::new();
+    let (mut ids, mut cuts) = (Vec::new(), 0);
     for round in 0..10 {
         let context = |number: usize| format!("{{\"start\": {number}, \"ledger\": {ledger:?}}}");
         let outcomes = stage.submit_all((0..30).map(|number| task("diamond", context(number))).collect());
@@ -162,6 +194,7 @@ fn a_connection_that_is_cut_loses_and_doubles_nothing() {
             .number("SELECT count(pg_terminate_backend(backend_pid)) FROM tasker.lanes WHERE backend_pid IS NOT NULL");
         assert_eq!(cut, 1, "round {round}");
     }
+    assert!(cuts >= 5, "only {cuts} connections were cut");
     for id in &ids {
         assert_eq!(stage.ended(*id).state, "complete");
     }

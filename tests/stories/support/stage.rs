@@ -128,19 +128,25 @@ impl Stage {
         })
     }
 
-    /// Waits until a step is in a state: looks after each event, and now and then in case one was published before the
+    /// Waits until something holds: looks after each event, and now and then in case one was published before the
     /// subscription stood.
-    pub fn reaches(&mut self, task: Uuid, step: &str, state: &str) -> StepSummary {
+    pub fn until<T>(&mut self, what: &str, mut look: impl FnMut(&mut Stage) -> Option<T>) -> T {
         let mut events = Subscription::connect(&self.events).expect("the endpoint is valid");
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let summary = self.step(task, step);
-            if summary.state == state {
-                return summary;
+            if let Some(found) = look(self) {
+                return found;
             }
-            assert!(Instant::now() < deadline, "{step} is not {state}: {summary:#?}");
+            assert!(Instant::now() < deadline, "waited in vain until {what}");
             events.next(Instant::now() + Duration::from_millis(200)).expect("the connection stands");
         }
+    }
+
+    /// Waits until a step is in a state.
+    pub fn reaches(&mut self, task: Uuid, step: &str, state: &str) -> StepSummary {
+        self.until(&format!("{step} is {state}"), |stage| {
+            Some(stage.step(task, step)).filter(|step| step.state == state)
+        })
     }
 
     pub fn cancel(&mut self, task_id: Uuid) -> TaskCancelled {
