@@ -10,7 +10,7 @@ use crate::effect::{
     StepSettled, TaskInitialized,
 };
 use crate::engine::Engine;
-use crate::event::{TaskRequest, TemplateSource};
+use crate::event::{Event, TaskRequest, TemplateSource};
 use crate::id::{Origin, TaskId};
 use crate::step::StepInput;
 use crate::task::Task;
@@ -48,6 +48,19 @@ impl Submission {
         match self.from {
             Source::Command(origin) => Some(origin),
             Source::Inbox(_) => None,
+        }
+    }
+
+    /// The event that brought the requests, to be handled anew.
+    pub fn into_event(self) -> Event {
+        let requests = self.rows.into_iter().map(|(request, _)| request);
+        match self.from {
+            Source::Command(origin) => Event::TasksSubmitted { origin, requests: requests.collect() },
+            Source::Inbox(numbers) => {
+                // What the inbox holds is not refused before it comes to the engine.
+                let rows = numbers.into_iter().zip(requests).filter_map(|(row, request)| Some((row, request.ok()?)));
+                Event::InboxTaken { rows: rows.collect() }
+            }
         }
     }
 }

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use sqlx::PgPool;
-use tasker_engine::{
-    Event, KeyLookup, Operation, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery, StrangeReports, Submission,
-    TaskId,
-};
+use tasker_engine::{Event, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery, TaskId};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::warn;
@@ -53,19 +50,22 @@ impl Reads {
         let shared = self.shared.clone();
         match read {
             // What the engine waits for comes back to it, whatever happens meanwhile.
-            Read::IdempotencyKeys { submission, keys } => {
-                self.runtime.spawn(async move { shared.look_keys_up(submission, keys).await });
-            }
-            Read::EndedTasks { reports } => {
-                self.runtime.spawn(async move { shared.load_ended(reports).await });
-            }
-            Read::Task { to, operation } => {
-                self.runtime.spawn(async move { shared.load(to, operation).await });
+            Read::IdempotencyKeys { .. } | Read::EndedTasks { .. } | Read::Task { .. } => {
+                self.runtime.spawn(async move {
+                    if let Some(answer) = shared.answer(read).await {
+                        shared.tell_engine(answer);
+                    }
+                });
             }
             Read::Status { to, query } => self.spawn(Some(to), async move { shared.status(to, query).await }),
             Read::Waited { to, task } => self.spawn(Some(to), async move { shared.waited(to, task).await }),
             Read::Tried { to, task } => self.spawn(Some(to), async move { shared.tried(to, task).await }),
         }
+    }
+
+    /// Waits for the answer to a question that the engine waits for; nothing for one of a client.
+    pub fn answer_now(&self, read: Read) -> Option<Event> {
+        self.runtime.block_on(self.shared.answer(read))
     }
 
     /// Answers a client's list.
@@ -103,22 +103,26 @@ impl Reads {
 }
 
 impl Shared {
-    async fn look_keys_up(&self, submission: Box<Submission>, keys: Vec<KeyLookup>) {
-        let found = until_known(|| store::lookup_keys(&self.pool, &keys)).await;
-        self.tell_engine(Event::KeysLookedUp { submission, found });
-    }
-
-    async fn load_ended(&self, reports: Box<StrangeReports>) {
-        let mut tasks = Vec::new();
-        for task in reports.tasks() {
-            tasks.extend(until_known(|| store::load_task(&self.pool, task)).await);
-        }
-        self.tell_engine(Event::EndedTasksLoaded { reports, tasks });
-    }
-
-    async fn load(&self, origin: Origin, operation: Operation) {
-        let task = until_known(|| store::load_task(&self.pool, operation.task)).await;
-        self.tell_engine(Event::TaskLoaded { origin, operation, task: task.map(Box::new) });
+    /// The answer to a question that the engine waits for.
+    async fn answer(&self, read: Read) -> Option<Event> {
+        Some(match read {
+            Read::IdempotencyKeys { submission, keys } => {
+                let found = until_known(|| store::lookup_keys(&self.pool, &keys)).await;
+                Event::KeysLookedUp { submission, found }
+            }
+            Read::EndedTasks { reports } => {
+                let mut tasks = Vec::new();
+                for task in reports.tasks() {
+                    tasks.extend(until_known(|| store::load_task(&self.pool, task)).await);
+                }
+                Event::EndedTasksLoaded { reports, tasks }
+            }
+            Read::Task { to, operation } => {
+                let task = until_known(|| store::load_task(&self.pool, operation.task)).await;
+                Event::TaskLoaded { origin: to, operation, task: task.map(Box::new) }
+            }
+            Read::Status { .. } | Read::Waited { .. } | Read::Tried { .. } => return None,
+        })
     }
 
     async fn waited(&self, to: Origin, task: TaskId) -> Result<(), store::Error> {

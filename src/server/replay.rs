@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use tasker_engine::{Deliver, Effects, Event, Failure, Origin, Outcome, Refusal, RefusalKind, Reply, Save, StepReport};
+use tasker_engine::{
+    Deliver, Effects, Event, Failure, Origin, Outcome, Read, Refusal, RefusalKind, Reply, Save, StepReport,
+};
 use tracing::{error, warn};
 
 use super::Error;
@@ -26,10 +28,9 @@ impl Loop {
         let refused = self.in_flight.take().unwrap_or_default();
         let gathered = std::mem::take(&mut self.gathering);
         let deliveries = refused.effects.deliveries.iter().chain(&gathered.effects.deliveries);
-        let mut waits: Vec<Event> = deliveries.filter_map(wait_again).collect();
         let events: Vec<Event> = refused.events.into_iter().chain(gathered.events).flat_map(split).collect();
         let undecided: BTreeSet<Origin> = events.iter().filter_map(Event::origin).collect();
-        waits.retain(|wait| wait.origin().is_some_and(|origin| !undecided.contains(&origin)));
+        let waits = waits_of(deliveries, &undecided);
         self.gathering.messages = refused.messages;
         self.gathering.messages.extend(gathered.messages);
         self.rebuild(&undecided)?;
@@ -49,25 +50,47 @@ impl Loop {
         Ok(())
     }
 
+    /// Handles one event in a group of its own. What it asks of the store belongs to it: were the answer left to come later,
+    /// it would meet other events again, and with them the refusal of their group.
     fn replay(&mut self, event: Event) -> Result<(), Error> {
         let mut next = Some(event);
         while let Some(event) = next.take() {
             self.decide([event.clone()]);
+            let question = self.take_question();
             self.hand_over();
-            if self.in_flight.is_none() {
-                continue;
-            }
-            match self.verdict() {
-                Verdict::Committed => self.release_in_flight(),
+            let verdict = if self.in_flight.is_some() { self.verdict() } else { Verdict::Committed };
+            match verdict {
+                Verdict::Committed => {
+                    self.release_in_flight();
+                    next = question.and_then(|read| self.parts.reads.answer_now(read));
+                }
                 Verdict::Failed(error) => return Err(error),
                 Verdict::Refused(refusal) => {
-                    self.in_flight = None;
-                    self.rebuild(&event.origin().into_iter().collect())?;
+                    let refused = self.in_flight.take().unwrap_or_default();
+                    let undecided = event.origin().into_iter().collect();
+                    self.rebuild(&undecided)?;
+                    self.decide(waits_of(refused.effects.deliveries.iter(), &undecided));
                     next = self.refuse(event, &refusal);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Takes the question out that the engine needs an answer to before it can go on with an event.
+    fn take_question(&mut self) -> Option<Read> {
+        let deliveries = &mut self.gathering.effects.deliveries;
+        let is_question = |delivery: &Deliver| {
+            matches!(
+                delivery,
+                Deliver::Read(Read::IdempotencyKeys { .. } | Read::EndedTasks { .. } | Read::Task { .. })
+            )
+        };
+        let place = deliveries.iter().position(is_question)?;
+        match deliveries.remove(place) {
+            Deliver::Read(read) => Some(read),
+            Deliver::Reply { .. } | Deliver::Worker { .. } | Deliver::Publish(_) => None,
+        }
     }
 
     /// Waits for the writer; other inputs are kept for later.
@@ -86,7 +109,7 @@ impl Loop {
     fn refuse(&mut self, event: Event, refusal: &store::Error) -> Option<Event> {
         error!(error = %refusal, "the database refuses one event");
         let message = refusal.to_string();
-        match event {
+        match asked(event) {
             Event::ResultsReported { origin, mut results } if results.iter().any(|report| !report.refused) => {
                 results.iter_mut().for_each(|report| fail(report, &message));
                 Some(Event::ResultsReported { origin, results })
@@ -112,6 +135,12 @@ impl Loop {
     }
 }
 
+/// The waits that answers of a refused group have ended, but for those that are about to be handled again.
+fn waits_of<'a>(deliveries: impl Iterator<Item = &'a Deliver>, undecided: &BTreeSet<Origin>) -> Vec<Event> {
+    let waits = deliveries.filter_map(wait_again);
+    waits.filter(|wait| wait.origin().is_some_and(|origin| !undecided.contains(&origin))).collect()
+}
+
 /// The wait that an answer of the refused group has ended: that answer is not sent, so its client still waits.
 fn wait_again(delivery: &Deliver) -> Option<Event> {
     match delivery {
@@ -122,9 +151,18 @@ fn wait_again(delivery: &Deliver) -> Option<Event> {
     }
 }
 
+/// The event that requests began with, when this is the answer of the store about their keys.
+fn asked(event: Event) -> Event {
+    match event {
+        Event::KeysLookedUp { submission, .. } => submission.into_event(),
+        event => event,
+    }
+}
+
 /// Takes an event apart, so that one bad row does not stand for others.
 fn split(event: Event) -> Vec<Event> {
-    match event {
+    // An answer is not worth more than its question, which the engine that takes over asks again.
+    match asked(event) {
         Event::ResultsReported { origin, results } => {
             results.into_iter().map(|report| Event::ResultsReported { origin, results: vec![report] }).collect()
         }
