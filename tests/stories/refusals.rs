@@ -1,6 +1,5 @@
 //! Bad input of every kind gets an error that names what is wrong and where, and leaves nothing behind.
 
-use tasker_core::client::{self, Command};
 use tasker_core::protocol::*;
 use uuid::Uuid;
 
@@ -30,14 +29,6 @@ fn check(error: &ErrorReply, Expected(code, place, message): &Expected) {
     let places = [error.field.as_deref().unwrap_or(""), error.position.as_deref().unwrap_or("")];
     assert!(place.is_empty() || places.iter().any(|said| said.contains(place)), "{place:?} is not named in {error:?}");
     assert!(!error.retryable, "{error:?}");
-}
-
-fn refused<C: Command>(stage: &mut Stage, command: C) -> ErrorReply {
-    match stage.client.request(command) {
-        Err(client::Error::Refused(refusal)) => *refusal,
-        Err(error) => panic!("{error}"),
-        Ok(_) => panic!("it was accepted"),
-    }
 }
 
 fn yaml(steps: &str) -> String {
@@ -76,7 +67,7 @@ fn templates_that_are_wrong_are_refused_with_their_place() {
     for (yaml, expected) in &cases {
         let source = Some("flow.yaml".to_owned());
         let command = RegisterTemplate { correlation_id: Uuid::nil(), yaml: yaml.clone(), source };
-        check(&refused(&mut stage, command), expected);
+        check(&stage.refusal(command), expected);
     }
     assert_eq!(rows(&stage.database), before);
 }
@@ -165,23 +156,23 @@ fn commands_about_what_does_not_exist_are_refused() {
         reason: reason.clone(),
     };
     let cancel = CancelTask { correlation_id: nil, task_id: nobody, actor: actor.clone(), reason: reason.clone() };
-    check(&refused(&mut stage, cancel), &unknown);
-    check(&refused(&mut stage, status(nobody, &[])), &unknown);
-    check(&refused(&mut stage, retry(nobody, &[])), &unknown);
-    check(&refused(&mut stage, resolve(nobody, "a", "1")), &unknown);
-    check(&refused(&mut stage, WaitForTask { correlation_id: nil, task_id: nobody, timeout_ms: 1 }), &unknown);
-    check(&refused(&mut stage, TryTaskIfReady { correlation_id: nil, task_id: nobody }), &unknown);
-    check(&refused(&mut stage, status(id, &["z"])), &Expected("unknown_step", "include_results", "z"));
-    check(&refused(&mut stage, resolve(id, "z", "1")), &Expected("unknown_step", "step", "z"));
-    check(&refused(&mut stage, resolve(id, "a", "{")), &Expected("invalid_json", "result", ""));
-    check(&refused(&mut stage, retry(id, &["a"])), &Expected("invalid_state", "steps", "pending"));
+    check(&stage.refusal(cancel), &unknown);
+    check(&stage.refusal(status(nobody, &[])), &unknown);
+    check(&stage.refusal(retry(nobody, &[])), &unknown);
+    check(&stage.refusal(resolve(nobody, "a", "1")), &unknown);
+    check(&stage.refusal(WaitForTask { correlation_id: nil, task_id: nobody, timeout_ms: 1 }), &unknown);
+    check(&stage.refusal(TryTaskIfReady { correlation_id: nil, task_id: nobody }), &unknown);
+    check(&stage.refusal(status(id, &["z"])), &Expected("unknown_step", "include_results", "z"));
+    check(&stage.refusal(resolve(id, "z", "1")), &Expected("unknown_step", "step", "z"));
+    check(&stage.refusal(resolve(id, "a", "{")), &Expected("invalid_json", "result", ""));
+    check(&stage.refusal(retry(id, &["a"])), &Expected("invalid_state", "steps", "pending"));
     let show = |template: &str| ShowTemplate { correlation_id: nil, template: template.to_owned() };
-    check(&refused(&mut stage, show("stories/none")), &Expected("unknown_template", "", "stories/none"));
-    check(&refused(&mut stage, show("stories/single@3.0.0")), &Expected("unknown_version", "", "3.0.0"));
-    check(&refused(&mut stage, show("none")), &Expected("invalid_field", "template", ""));
+    check(&stage.refusal(show("stories/none")), &Expected("unknown_template", "", "stories/none"));
+    check(&stage.refusal(show("stories/single@3.0.0")), &Expected("unknown_version", "", "3.0.0"));
+    check(&stage.refusal(show("none")), &Expected("invalid_field", "template", ""));
     let list = |state: &str, limit| ListTasks { state: Some(state.to_owned()), limit, ..ListTasks::default() };
-    check(&refused(&mut stage, list("finished", 10)), &Expected("invalid_field", "state", "in_progress"));
-    check(&refused(&mut stage, list("error", 0)), &Expected("invalid_field", "limit", ""));
+    check(&stage.refusal(list("finished", 10)), &Expected("invalid_field", "state", "in_progress"));
+    check(&stage.refusal(list("error", 0)), &Expected("invalid_field", "limit", ""));
     assert_eq!(rows(&stage.database), before);
 }
 

@@ -1,7 +1,5 @@
 //! Processes that are killed at any moment: everything finishes, nothing is lost, nothing is recorded twice.
 
-use std::time::Duration;
-
 use tasker_core::protocol::*;
 use uuid::Uuid;
 
@@ -141,10 +139,5 @@ fn steps_of_a_killed_worker_go_to_others() {
     assert_eq!(causes, ["worker_lost", "worker_lost"]);
     let end = stage.database.text("SELECT end_reason FROM tasker.worker_registrations WHERE worker = 'victim'");
     assert_eq!(end, "lost");
-    // Noticed within three heartbeats and the time-out, not whenever the steps would have timed out.
-    let noticed = stage
-        .database
-        .number("SELECT max(extract(epoch FROM failed_at - dispatched_at))::bigint FROM tasker.step_attempts_failed");
-    assert!(Duration::from_secs(noticed.unsigned_abs()) < PATIENCE, "{noticed} s");
     invariants::hold(&stage.database);
 }

@@ -70,11 +70,16 @@ module Stories
       return "attempt #{step.attempt}" if step.attempt > config.fetch(:times, 1_000)
       return 'repaired' if step.attempt >= task.context.fetch(:repaired, 1_000)
 
-      message = "attempt #{step.attempt} fails as asked"
+      raise error("attempt #{step.attempt} fails as asked")
+    end
+
+    private
+
+    def error(message)
       case config[:error]
-      when 'retryable' then raise TaskerCore::RetryableError.new(message, retry_after: config[:retry_after])
-      when 'permanent' then raise TaskerCore::PermanentError.new(message, error_code: config[:code])
-      else raise message
+      when 'retryable' then TaskerCore::RetryableError.new(message, retry_after: config[:retry_after])
+      when 'permanent' then TaskerCore::PermanentError.new(message, error_code: config[:code])
+      else RuntimeError.new(message)
       end
     end
   end
