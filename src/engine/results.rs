@@ -50,11 +50,12 @@ impl Engine {
             }
             dispositions.push((at, disposition));
         }
-        if !strange.is_empty() {
+        let later = !strange.is_empty();
+        if later {
             let reports = Box::new(StrangeReports { origin, registration, reports: strange });
             out.deliveries.push(Deliver::Read(Read::EndedTasks { reports }));
         }
-        if !dispositions.is_empty() || !closed.is_empty() {
+        if !later || !dispositions.is_empty() {
             out.reply(origin, Reply::ResultsAccepted { results: dispositions, closed_batches: closed });
         }
     }

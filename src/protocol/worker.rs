@@ -373,7 +373,7 @@ pub enum Disposition {
 pub struct ResultsAccepted {
     /// From the report.
     pub correlation_id: Uuid,
-    /// One entry an outcome, in the order of the report.
+    /// One entry an outcome, in the order of the report; those of tasks that have ended come in a second message.
     #[serde(default)]
     pub results: Vec<AcceptedResult>,
     /// Batches that are closed for good.
