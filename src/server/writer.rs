@@ -1,6 +1,8 @@
 //! Commits groups, one after the other, and gives up on none: a connection that is gone is tried again until the outcome
 //! of the group is known.
 
+use std::fmt::Display;
+use std::pin::pin;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -17,6 +19,10 @@ use crate::store;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause between tries: a Postgres that is back is found within that time.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// A Postgres that has not answered for this long counts as away, although the connection stands. The largest group takes
+/// a small part of that.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Saves to be written in one transaction.
 #[derive(Debug)]
@@ -44,19 +50,20 @@ pub(crate) async fn run(
     renew_every: Duration,
 ) {
     let mut lost = false;
+    let mut sight = Sight { inputs: inputs.clone(), down: false };
     loop {
         let group = match tokio::time::timeout(renew_every, groups.recv()).await {
             Ok(Some(group)) => group,
             Ok(None) => break,
             Err(_) => {
-                if !keep_lease(&mut writer, &inputs).await {
+                if !keep_lease(&mut writer, &mut sight).await {
                     lost = true;
                     break;
                 }
                 continue;
             }
         };
-        let verdict = write(&mut writer, &group, &inputs).await;
+        let verdict = write(&mut writer, &group, &mut sight).await;
         lost = matches!(verdict, Verdict::Failed(_));
         // The loop may have ended; then nobody asks any more.
         let _ = inputs.send(Input::Written(verdict));
@@ -69,52 +76,73 @@ pub(crate) async fn run(
     }
 }
 
-async fn write(writer: &mut store::Writer, group: &Group, inputs: &Sender<Input>) -> Verdict {
+/// Whether Postgres is in sight; the loop is told of every change.
+struct Sight {
+    inputs: Sender<Input>,
+    down: bool,
+}
+
+impl Sight {
+    /// Waits for an answer of Postgres for as long as it takes, but not in silence.
+    async fn of<T>(&mut self, answer: impl Future<Output = Result<T, store::Error>>) -> Result<T, store::Error> {
+        let mut answer = pin!(answer);
+        let answered = match tokio::time::timeout(SILENCE, &mut answer).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                self.lost(&"it does not answer");
+                answer.await
+            }
+        };
+        match &answered {
+            Err(error @ store::Error::Unavailable { .. }) => self.lost(error),
+            Ok(_) | Err(_) => self.found(),
+        }
+        answered
+    }
+
+    fn lost(&mut self, error: &dyn Display) {
+        if !self.down {
+            self.down = true;
+            warn!(%error, "Postgres is away; what has gathered waits until it is back");
+            // The loop may have ended; then nobody asks any more.
+            let _ = self.inputs.send(Input::Postgres(Postgres::Down));
+        }
+    }
+
+    fn found(&mut self) {
+        if self.down {
+            self.down = false;
+            info!("Postgres is back");
+            let _ = self.inputs.send(Input::Postgres(Postgres::Up));
+        }
+    }
+}
+
+/// Tries until the outcome of the commit is known.
+async fn write(writer: &mut store::Writer, group: &Group, sight: &mut Sight) -> Verdict {
     let rows = store::Group { saves: &group.saves, oldest_open_batch: group.oldest_open_batch };
-    let mut outcome = writer.commit(&rows).await;
+    let mut outcome = sight.of(writer.commit(&rows)).await;
     let mut pause = PAUSE_MIN;
-    let mut down = false;
     loop {
         match outcome {
-            Ok(_) => {
-                if down {
-                    info!("Postgres is back");
-                    let _ = inputs.send(Input::Postgres(Postgres::Up));
-                }
-                return Verdict::Committed;
-            }
-            Err(error @ store::Error::Unavailable { .. }) => {
-                if !down {
-                    down = true;
-                    warn!(%error, "Postgres is away; the commit is tried until its outcome is known");
-                    let _ = inputs.send(Input::Postgres(Postgres::Down));
-                }
-            }
-            Err(error @ store::Error::Refused { .. }) => {
-                if down {
-                    let _ = inputs.send(Input::Postgres(Postgres::Up));
-                }
-                return Verdict::Refused(error);
-            }
+            Ok(_) => return Verdict::Committed,
+            Err(store::Error::Unavailable { .. }) => {}
+            Err(error @ store::Error::Refused { .. }) => return Verdict::Refused(error),
             Err(error) => return Verdict::Failed(error.into()),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
-        outcome = writer.resume(&rows).await;
+        outcome = sight.of(writer.resume(&rows)).await;
     }
 }
 
 /// Renews the lease of an idle broker. `false` when it is lost.
-async fn keep_lease(writer: &mut store::Writer, inputs: &Sender<Input>) -> bool {
-    match writer.renew().await {
-        Ok(()) => true,
-        Err(error @ store::Error::Unavailable { .. }) => {
-            // The next commit, or the next renewal, tries again; until the lease has run out nobody else writes.
-            warn!(%error, "failed to renew the lease");
-            true
-        }
+async fn keep_lease(writer: &mut store::Writer, sight: &mut Sight) -> bool {
+    match sight.of(writer.renew()).await {
+        // The next commit, or the next renewal, tries again; until the lease has run out nobody else writes.
+        Ok(()) | Err(store::Error::Unavailable { .. }) => true,
         Err(error) => {
-            let _ = inputs.send(Input::Written(Verdict::Failed(error.into())));
+            let _ = sight.inputs.send(Input::Written(Verdict::Failed(error.into())));
             false
         }
     }
