@@ -57,21 +57,20 @@ impl Loop {
         while let Some(event) = next.take() {
             self.decide([event.clone()]);
             let question = self.take_question();
-            self.hand_over();
-            let verdict = if self.in_flight.is_some() { self.verdict() } else { Verdict::Committed };
-            match verdict {
-                Verdict::Committed => {
-                    self.release_in_flight();
-                    next = question.and_then(|read| self.parts.reads.answer_now(read));
-                }
-                Verdict::Failed(error) => return Err(error),
-                Verdict::Refused(refusal) => {
-                    let refused = self.in_flight.take().unwrap_or_default();
-                    let undecided = event.origin().into_iter().collect();
-                    self.rebuild(&undecided)?;
-                    self.decide(waits_of(refused.effects.deliveries.iter(), &undecided));
-                    next = self.refuse(event, &refusal);
-                }
+            let Some((refused, refusal)) = self.settle()? else {
+                next = question.and_then(|read| self.parts.reads.answer_now(read));
+                continue;
+            };
+            let undecided = event.origin().into_iter().collect();
+            self.rebuild(&undecided)?;
+            self.decide(waits_of(refused.deliveries.iter(), &undecided));
+            next = self.refuse(event, &refusal);
+            // What is said in the event's place is not to stand or fall with the event that follows.
+            if next.is_none()
+                && let Some((_, refusal)) = self.settle()?
+            {
+                error!(error = %refusal, "the database refuses to note what it has refused");
+                self.rebuild(&undecided)?;
             }
         }
         Ok(())
@@ -90,6 +89,27 @@ impl Loop {
         match deliveries.remove(place) {
             Deliver::Read(read) => Some(read),
             Deliver::Reply { .. } | Deliver::Worker { .. } | Deliver::Publish(_) => None,
+        }
+    }
+
+    /// Commits what has gathered, and releases it. When the database refuses it, its effects are given back, and what the
+    /// server itself had to say is kept for the next group.
+    fn settle(&mut self) -> Result<Option<(Effects, store::Error)>, Error> {
+        self.hand_over();
+        if self.in_flight.is_none() {
+            return Ok(None);
+        }
+        match self.verdict() {
+            Verdict::Committed => {
+                self.release_in_flight();
+                Ok(None)
+            }
+            Verdict::Failed(error) => Err(error),
+            Verdict::Refused(refusal) => {
+                let refused = self.in_flight.take().unwrap_or_default();
+                self.gathering.messages.extend(refused.messages);
+                Ok(Some((refused.effects, refusal)))
+            }
         }
     }
 

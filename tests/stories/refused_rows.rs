@@ -1,11 +1,15 @@
 //! A database that refuses one row, or cuts the connection: what is at fault is refused alone, everything else is stored
 //! once.
 
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection, PgConnection};
+use tasker_core::client::Subscription;
 use tasker_core::protocol::*;
 use uuid::Uuid;
 
 use crate::invariants;
-use crate::support::{Stage, task};
+use crate::support::{PATIENCE, Stage, task};
 
 /// When the database finds out.
 #[derive(Clone, Copy)]
@@ -204,6 +208,94 @@ fn a_request_of_the_inbox_that_the_database_refuses_stays_with_its_reason() {
     assert!(worker.stop().success());
     invariants::exactly_these_tasks(&stage.database, &tasks);
     invariants::hold(&stage.database);
+}
+
+#[test]
+fn commands_that_are_refused_one_after_the_other_are_all_answered() {
+    let stage = Stage::open();
+    refuse(&stage, "commands", "NEW.name = 'RegisterTemplate'", Refused::WithTheRow);
+    let yaml = crate::support::read("tests/stories/templates/single.yaml");
+    let work = stage.work.clone();
+    stage.database.run(async {
+        let mut client = crate::peers::Client::connect(&work).await;
+        let mut sent = Vec::new();
+        for _ in 0..50 {
+            let command = RegisterTemplate { correlation_id: Uuid::new_v4(), yaml: yaml.clone(), source: None };
+            sent.push(command.correlation_id);
+            client.send(command).await;
+        }
+        for correlation_id in sent {
+            match client.reply_to(correlation_id).await {
+                Message::Error(error) => assert_eq!(error.code, ErrorCode::Refused),
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn requests_of_the_inbox_that_cannot_be_taken_hold_up_no_other() {
+    let mut stage = Stage::open();
+    stage.register("single");
+    refuse(&stage, "tasks", "NEW.reason = 'forbidden'", Refused::WithTheRow);
+    let mut events = Subscription::connect(&stage.events).expect("the endpoint is valid");
+    stage.database.execute(
+        r#"BEGIN;
+           SELECT tasker.submit_task('stories', 'single', '{}', run_at => 'infinity');
+           SELECT tasker.submit_task('stories', 'single', '{}', tags => ARRAY['x', NULL]);
+           SELECT tasker.submit_task('stories', 'single', '{}', bypass_steps => ARRAY[NULL]::text[]);
+           SELECT tasker.submit_task('stories', 'single', '{"a": "\ud800"}');
+           SELECT tasker.submit_task('stories', '', '{}');
+           SELECT tasker.submit_task('stories', 'single', json_build_object('a', repeat('x', 5000000)));
+           SELECT tasker.submit_task('stories', 'single', '{}', reason => 'forbidden') FROM generate_series(1, 3);
+           SELECT tasker.submit_task('stories', 'single', '{}');
+           COMMIT"#,
+    );
+    let deadline = Instant::now() + PATIENCE;
+    while stage.database.number("SELECT count(*) FROM tasker.task_inbox WHERE refusal IS NULL") > 0 {
+        assert!(
+            Instant::now() < deadline,
+            "{:?}",
+            stage.database.texts("SELECT inbox::text FROM tasker.task_inbox AS inbox WHERE refusal IS NULL")
+        );
+        events.next(Instant::now() + Duration::from_millis(200)).expect("the connection stands");
+    }
+    assert_eq!(stage.database.number("SELECT count(*) FROM tasker.tasks"), 1);
+    let refusals = stage.database.texts("SELECT refusal FROM tasker.task_inbox ORDER BY inbox_id");
+    let expected = ["run_at", "tags", "bypass_steps", "context", "name", "context", "policy", "policy", "policy"];
+    assert_eq!(refusals.len(), expected.len(), "{refusals:?}");
+    for (refusal, expected) in refusals.iter().zip(expected) {
+        assert!(refusal.contains(expected), "{refusal}: {expected}");
+    }
+}
+
+#[test]
+fn a_postgres_that_keeps_silent_is_told_of() {
+    let mut stage = Stage::with(|config| config.database.lease_seconds = 3);
+    let url = stage.database.url().to_owned();
+    // The broker renews its lease although nothing happens, and waits for this lock as long as it is held.
+    let mut holder = stage.database.run(async {
+        let mut session = PgConnection::connect(&url).await.expect("the database is there");
+        sqlx::raw_sql("BEGIN; SELECT 1 FROM tasker.lanes FOR UPDATE").execute(&mut session).await.expect("a lock");
+        session
+    });
+    health_becomes(&mut stage, "degraded", "down");
+    stage.database.run(async {
+        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("the session stands");
+    });
+    health_becomes(&mut stage, "ok", "up");
+}
+
+/// Asks until the broker says so; every question is answered at once.
+fn health_becomes(stage: &mut Stage, status: &str, postgres: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let health = stage.command(HealthCheck { correlation_id: Uuid::nil(), level: HealthLevel::Basic });
+        if (health.status.as_str(), health.postgres.as_str()) == (status, postgres) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{health:?}");
+    }
 }
 
 #[test]
