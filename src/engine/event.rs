@@ -56,8 +56,8 @@ pub enum Event {
     WorkerLeft { origin: Origin, registration: RegistrationId, drain: bool, reason: String },
     /// A message to this peer could not be delivered: its connection is gone or its queue is full.
     PeerUnreachable { peer: PeerId },
-    /// Requests that applications put into the inbox in their own transactions.
-    InboxTaken { rows: Vec<(i64, TaskRequest)> },
+    /// Requests that applications put into the inbox in their own transactions, or why one cannot be taken.
+    InboxTaken { rows: Vec<(i64, Result<TaskRequest, Refusal>)> },
 }
 
 impl Event {

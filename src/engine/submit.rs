@@ -58,7 +58,7 @@ impl Submission {
             Source::Command(origin) => Event::TasksSubmitted { origin, requests: requests.collect() },
             Source::Inbox(numbers) => {
                 // What the inbox holds is not refused before it comes to the engine.
-                let rows = numbers.into_iter().zip(requests).filter_map(|(row, request)| Some((row, request.ok()?)));
+                let rows = numbers.into_iter().zip(requests);
                 Event::InboxTaken { rows: rows.collect() }
             }
         }
@@ -109,8 +109,8 @@ impl Engine {
         self.look_keys_up(now, Source::Command(origin), requests, out);
     }
 
-    pub(crate) fn inbox_taken(&mut self, now: Now, rows: Vec<(i64, TaskRequest)>, out: &mut Effects) {
-        let (numbers, requests) = rows.into_iter().map(|(number, request)| (number, Ok(request))).unzip();
+    pub(crate) fn inbox_taken(&mut self, now: Now, rows: Vec<(i64, Result<TaskRequest, Refusal>)>, out: &mut Effects) {
+        let (numbers, requests) = rows.into_iter().unzip();
         self.look_keys_up(now, Source::Inbox(numbers), requests, out);
     }
 

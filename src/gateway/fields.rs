@@ -58,9 +58,9 @@ pub(super) fn list<T>(field: impl Display, items: &[T], items_max: usize) -> Che
 }
 
 /// A list of names.
-pub(super) fn names(field: &str, items: &[String], items_max: usize) -> Checked<()> {
+pub(super) fn names(field: &str, items: &[impl AsRef<str>], items_max: usize) -> Checked<()> {
     list(field, items, items_max)?;
-    items.iter().enumerate().try_for_each(|(index, item)| name(format_args!("{field}[{index}]"), item))
+    items.iter().enumerate().try_for_each(|(index, item)| name(format_args!("{field}[{index}]"), item.as_ref()))
 }
 
 /// A JSON document that can be stored.

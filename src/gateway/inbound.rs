@@ -15,7 +15,7 @@ use super::fields::{self, Checked, invalid};
 use super::limits::*;
 use super::results;
 use super::templates::{self, Compiler};
-use crate::protocol::{self, Message, MessageType};
+use crate::protocol::{self, JsonText, Message, MessageType};
 
 /// The checks at the door, with the limits that are configured.
 #[derive(Clone, Debug)]
@@ -180,30 +180,11 @@ impl Door {
 
     /// One row of an `InitializeTask`; a refusal takes its place among the outcomes.
     fn task_request(&self, request: protocol::TaskRequest) -> Checked<TaskRequest> {
-        fields::name("namespace", &request.namespace)?;
-        fields::name("name", &request.name)?;
-        fields::optional_name("version", request.version.as_deref())?;
-        fields::optional_name("idempotency_key", request.idempotency_key.as_deref())?;
-        fields::optional_name("correlation_id", request.correlation_id.as_deref())?;
-        for (field, value) in
-            [("initiator", &request.initiator), ("source_system", &request.source_system), ("reason", &request.reason)]
-        {
-            fields::text(field, value.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
-        }
-        fields::names("tags", &request.tags, TAGS_MAX)?;
-        fields::names("bypass_steps", &request.bypass_steps, STEP_NAMES_MAX)?;
-        if let Some(run_at_ms) = request.run_at_ms
-            && !(0..=TIME_MS_MAX).contains(&run_at_ms)
-        {
-            return Err(invalid("run_at_ms", "is not a time between the years 1970 and 9999"));
-        }
-        let context = fields::object("context", &request.context, self.payload_bytes_max)?;
-        let options = request.options.map(|options| fields::object("options", &options, self.payload_bytes_max));
-        Ok(TaskRequest {
+        let request = TaskRequest {
             namespace: request.namespace,
             name: request.name,
             version: request.version,
-            context,
+            context: request.context.bytes().clone(),
             idempotency_key: request.idempotency_key.map(Box::from),
             priority: request.priority,
             bypass_steps: request.bypass_steps,
@@ -214,10 +195,41 @@ impl Door {
                 reason: request.reason.map(Box::from),
                 tags: request.tags.into_iter().map(Box::from).collect(),
                 correlation_id: request.correlation_id.map(Box::from),
-                options: options.transpose()?,
+                options: request.options.map(|options| options.bytes().clone()),
             },
-        })
+        };
+        check_request(&request, self.payload_bytes_max)?;
+        Ok(request)
     }
+}
+
+/// Holds a request to the limits of the wire, whichever way it came.
+pub fn check_request(request: &TaskRequest, payload_bytes_max: usize) -> Result<(), Refusal> {
+    let labels = &request.labels;
+    fields::name("namespace", &request.namespace)?;
+    fields::name("name", &request.name)?;
+    fields::optional_name("version", request.version.as_deref())?;
+    fields::optional_name("idempotency_key", request.idempotency_key.as_deref())?;
+    fields::optional_name("correlation_id", labels.correlation_id.as_deref())?;
+    for (field, value) in
+        [("initiator", &labels.initiator), ("source_system", &labels.source_system), ("reason", &labels.reason)]
+    {
+        fields::text(field, value.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
+    }
+    fields::names("tags", &labels.tags, TAGS_MAX)?;
+    fields::names("bypass_steps", &request.bypass_steps, STEP_NAMES_MAX)?;
+    if let Some(Wall(run_at_ms)) = request.run_at
+        && !(0..=TIME_MS_MAX).contains(&run_at_ms)
+    {
+        return Err(invalid("run_at_ms", "is not a time between the years 1970 and 9999"));
+    }
+    for (field, payload) in [("context", Some(&request.context)), ("options", labels.options.as_ref())] {
+        if let Some(payload) = payload {
+            let text = JsonText::from_bytes(payload.clone()).map_err(|error| invalid(field, error))?;
+            fields::object(field, &text, payload_bytes_max)?;
+        }
+    }
+    Ok(())
 }
 
 fn answer(peer: PeerId, correlation: Uuid, event: impl FnOnce(Origin) -> Checked<Event>) -> Admitted {

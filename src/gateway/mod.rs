@@ -26,6 +26,7 @@ use crate::protocol::{self, ControlKind, HealthLevel};
 use carrier::{Carrier, Parcel, Wake};
 use sockets::Sockets;
 
+pub use inbound::check_request;
 pub use summary::step_counts;
 pub use templates::TemplateParser;
 

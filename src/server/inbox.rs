@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use sqlx::PgPool;
-use tasker_engine::{Event, Save};
+use tasker_engine::{Event, Refusal, Save, TaskRequest};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::warn;
 
 use super::event_loop::Input;
+use crate::gateway;
 use crate::store;
 
 /// Time between looks at an inbox that was empty. An idle broker asks Postgres nothing more often than this.
@@ -20,7 +21,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 const ROWS_MAX: u32 = 1_000;
 
 /// Looks until the loop is gone, which tells of the rows that its commits have removed.
-pub(super) async fn run(pool: PgPool, inputs: Sender<Input>, mut removed: UnboundedReceiver<Vec<i64>>) {
+pub(super) async fn run(
+    pool: PgPool,
+    inputs: Sender<Input>,
+    mut removed: UnboundedReceiver<Vec<i64>>,
+    payload_bytes_max: usize,
+) {
     let mut handed: HashSet<i64> = HashSet::new();
     loop {
         while let Ok(rows) = removed.try_recv() {
@@ -33,6 +39,7 @@ pub(super) async fn run(pool: PgPool, inputs: Sender<Input>, mut removed: Unboun
             Ok(rows) if rows.is_empty() => tokio::time::sleep(PAUSE).await,
             Ok(rows) => {
                 handed.extend(rows.iter().map(|(row, _)| *row));
+                let rows = rows.into_iter().map(|(row, request)| (row, checked(request, payload_bytes_max))).collect();
                 if inputs.send(Input::Answer(Event::InboxTaken { rows })).is_err() {
                     return;
                 }
@@ -48,6 +55,13 @@ pub(super) async fn run(pool: PgPool, inputs: Sender<Input>, mut removed: Unboun
             }
         }
     }
+}
+
+/// A request that is held to what those on the wire are held to.
+fn checked(request: Result<TaskRequest, Refusal>, payload_bytes_max: usize) -> Result<TaskRequest, Refusal> {
+    let request = request?;
+    gateway::check_request(&request, payload_bytes_max)?;
+    Ok(request)
 }
 
 /// The inbox rows that a commit removes.

@@ -100,8 +100,9 @@ impl Broker {
         let health = health::Health::new(broker_id, claimed.epoch());
         let writing = runtime.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every));
         let (inbox, removed) = tokio::sync::mpsc::unbounded_channel();
+        let payload_bytes_max = usize::try_from(config.limits.payload_bytes_max).unwrap_or(usize::MAX);
         runtime.spawn(upkeep::run(pool.clone()));
-        runtime.spawn(inbox::run(pool.clone(), inputs.clone(), removed));
+        runtime.spawn(inbox::run(pool.clone(), inputs.clone(), removed, payload_bytes_max));
         let reads = reads::Reads::new(runtime.handle().clone(), pool.clone(), gateway.outbox(), inputs.clone());
         let recovery = recovery::Recovery { runtime: runtime.handle().clone(), pool, config };
         let outbox = gateway.outbox();

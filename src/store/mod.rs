@@ -30,7 +30,7 @@ mod writer;
 pub use connect::pool;
 pub use error::Error;
 pub use group::Group;
-pub use inbox::take_inbox;
+pub use inbox::{InboxRow, take_inbox};
 pub use inspect::{ListFilter, StepView, TaskView, list_tasks, lookup_keys, ping, task_status};
 pub use lane::{Broker, claim};
 pub use migrate::{MIGRATOR, MigrationReport, ensure_partitions, migrate, pending};

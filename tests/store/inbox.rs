@@ -23,6 +23,7 @@ async fn a_request_is_seen_when_its_transaction_commits_and_leaves_with_its_task
 
     let taken = take_inbox(&fixture.pool, 10, &[]).await.unwrap();
     let (found, request) = &taken[0];
+    let request = request.as_ref().unwrap();
     assert_eq!((taken.len(), *found), (1, row));
     assert_eq!((&*request.namespace, &*request.name, request.priority), ("shop", "diamond", 7));
     assert_eq!(&request.context[..], b"{\"a\":  1e400}");

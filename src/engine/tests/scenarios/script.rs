@@ -127,7 +127,7 @@ impl Stage {
             }
             ["inbox", row, template, ref options @ ..] => {
                 let request = self.request(template, options);
-                self.world.handle(Event::InboxTaken { rows: vec![(row.parse().expect("a number"), request)] });
+                self.world.handle(Event::InboxTaken { rows: vec![(row.parse().expect("a number"), Ok(request))] });
             }
             ["try", task] => {
                 let (origin, task) = (self.origin("client", PeerId(1)), self.task(task));
