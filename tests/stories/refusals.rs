@@ -3,7 +3,7 @@
 use tasker_core::protocol::*;
 use uuid::Uuid;
 
-use crate::peers::Client;
+use crate::peers::{Client, WorkerPeer};
 use crate::support::{Database, Stage, read, request, task};
 
 /// Rows of every table that a client's command could write to. Refusals of commands are on record in `commands`, where
@@ -223,6 +223,23 @@ fn frames_that_are_no_message_are_refused_and_the_peer_goes_on() {
     assert_eq!(rows(&stage.database), before);
     let health = stage.command(HealthCheck { correlation_id: Uuid::nil(), level: HealthLevel::Basic });
     assert_eq!(health.status, "ok");
+}
+
+#[test]
+fn a_report_of_nothing_is_answered() {
+    let mut stage = Stage::open();
+    stage.register("single");
+    let work = stage.work.clone();
+    stage.database.run(async {
+        let mut worker = WorkerPeer::connect(&work, "idle").await;
+        let introduction = worker.introduction(&["stories/single"], 1);
+        worker.register(introduction).await;
+        let report = ReportPartialResult { correlation_id: Uuid::new_v4(), results: Vec::new() };
+        match worker.client.request(report).await {
+            Message::ResultsAccepted(accepted) => assert!(accepted.results.is_empty()),
+            other => panic!("{other:?}"),
+        }
+    });
 }
 
 fn event() -> Vec<u8> {
