@@ -29,7 +29,8 @@ const WRITER_SETTINGS: [(&str, &str); 8] = [
 ];
 
 /// Sessions that read. A status request never takes this long; a runaway one must not hold a session for ever.
-const READER_SETTINGS: [(&str, &str); 3] = [("jit", "off"), ("statement_timeout", "60000"), ("timezone", "UTC")];
+const READER_SETTINGS: [(&str, &str); 4] =
+    [("jit", "off"), ("plan_cache_mode", "force_generic_plan"), ("statement_timeout", "60000"), ("timezone", "UTC")];
 
 fn options(url: &str, role: &str, settings: &[(&str, &str)]) -> Result<PgConnectOptions, Error> {
     let options = PgConnectOptions::from_str(url)?;
