@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative 'at_exit'
 require_relative 'promise'
 require_relative 'zmq'
 
@@ -47,6 +48,7 @@ module TaskerCore
     def start(&setup)
       @thread = Thread.new { run(setup) }
       @thread.name = @name
+      AtExit.watch(self)
       self
     end
 
@@ -101,6 +103,7 @@ module TaskerCore
       @sources.each(&:close)
       @sources.clear
       [@reader, @writer].each(&:close)
+      AtExit.forget(self)
     end
 
     def turn
