@@ -75,7 +75,9 @@ impl Failure {
     pub(super) fn refused(refusal: &ErrorReply) -> Failure {
         let mut details = vec![("code", refusal.code.as_str().to_owned())];
         details.extend(refusal.field.clone().map(|field| ("field", field)));
-        details.extend(refusal.position.clone().map(|position| ("position", position)));
+        details.extend(
+            refusal.position.clone().filter(|position| !position.is_empty()).map(|position| ("position", position)),
+        );
         details.extend(refusal.limit.map(|limit| ("limit", limit.to_string())));
         let message = refusal.message.clone();
         Failure { exit: Exit::Refused, message, details, hint: hint(refusal) }

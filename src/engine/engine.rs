@@ -19,9 +19,14 @@ use crate::registry::Registry;
 use crate::state::TaskState;
 use crate::step::{Phase, StepInput};
 use crate::task::Task;
+use crate::template::TemplateKey;
 use crate::time::{Mono, Now};
 use crate::waiters::Waiters;
 use crate::workers::Workers;
+
+/// Keys of ended tasks that are remembered while look-ups are under way, which take a millisecond each. One that is forgotten
+/// too early is still refused by the database's own key.
+const ENDED_KEYS_MAX: usize = 100_000;
 
 /// Decides what happens next in every live task. See the crate's page for the contract.
 #[derive(Debug)]
@@ -131,7 +136,7 @@ impl Engine {
         self.batches.keys().next().copied()
     }
 
-    /// Numbers for a health check.
+    /// Numbers for a health check. Looks at every live task.
     pub fn health(&self) -> HealthCounts {
         let mut counts = HealthCounts {
             tasks: self.tasks.len() as u64,
@@ -147,13 +152,15 @@ impl Engine {
         for worker in self.workers.iter() {
             counts.slots += u64::from(worker.introduction.concurrency);
         }
-        counts.templates_without_worker = self
-            .queues
-            .waiting_templates()
-            .filter(|&template| !self.workers.iter().any(|worker| worker.peer.is_some() && worker.serves(template)))
-            .map(|template| self.registry.get(template).template.key.clone())
-            .collect();
+        counts.templates_without_worker = self.templates_without_worker();
         counts
+    }
+
+    /// Templates with waiting work that no connected worker serves.
+    pub fn templates_without_worker(&self) -> Vec<TemplateKey> {
+        let served = |template| self.workers.iter().any(|worker| worker.peer.is_some() && worker.serves(template));
+        let waiting = self.queues.waiting_templates().filter(|&template| !served(template));
+        waiting.map(|template| self.registry.get(template).template.key.clone()).collect()
     }
 
     /// Records an input of a step whose phase is known to allow it, and keeps the number of unfinished steps.
@@ -223,6 +230,9 @@ impl Engine {
         if let Some(key) = task.key_lookup() {
             self.keys.remove(&key);
             if self.lookups > 0 {
+                if self.ended_keys.len() >= ENDED_KEYS_MAX {
+                    self.ended_keys.clear();
+                }
                 self.ended_keys.insert(key, id);
             }
         }

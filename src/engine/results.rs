@@ -74,7 +74,9 @@ impl Engine {
             let at = report.at.clone();
             let disposition = if self.tasks.contains_key(&at.task) {
                 // An operator has brought the task back meanwhile.
-                self.take_result(now, registration, report, out)
+                let disposition = self.take_result(now, registration, report, out);
+                self.advance_task(now, at.task, out);
+                disposition
             } else {
                 let known = tasks.iter().find(|task| task.id == at.task);
                 let disposition = known.map_or(Disposition::Unknown, |task| self.disposition_in(task, &report));

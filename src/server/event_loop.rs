@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crossbeam_channel::{Receiver, never};
-use tasker_engine::{Deliver, Effects, Engine, Event, Save};
+use tasker_engine::{Deliver, Effects, Engine, Event, HealthCounts, Save};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
@@ -14,7 +14,8 @@ use super::inbox;
 use super::reads::Reads;
 use super::recovery::Recovery;
 use super::writer::{Group, Verdict};
-use crate::gateway::{Incoming, Outbox, Outgoing};
+use crate::gateway::{self, Incoming, Outbox, Outgoing};
+use crate::protocol::HealthLevel;
 
 /// Events handled before their group is handed over. Beyond some 3,000 events a larger group only adds latency.
 const GROUP_EVENTS_MAX: usize = 3_000;
@@ -73,7 +74,7 @@ pub(super) struct Gathered {
 /// Runs until told to stop. What recovery decided goes out with the first group.
 pub(crate) fn run(parts: Parts, recovered: Effects) -> End {
     let gathering = Gathered { effects: recovered, ..Gathered::default() };
-    let mut state = Loop { parts, gathering, in_flight: None, held: VecDeque::new(), stopping: false };
+    let mut state = Loop { parts, gathering, in_flight: None, held: VecDeque::new(), stopping: false, deaf: false };
     state.hand_over();
     loop {
         if let Some(end) = state.turn() {
@@ -89,6 +90,8 @@ pub(super) struct Loop {
     /// Inputs that came while a verdict was awaited.
     pub(super) held: VecDeque<Input>,
     stopping: bool,
+    /// The gateway's thread has ended by itself: nobody can be heard or answered any more.
+    deaf: bool,
 }
 
 impl Loop {
@@ -109,7 +112,13 @@ impl Loop {
         }
         self.decide(events);
         self.hand_over();
-        (self.stopping && self.in_flight.is_none()).then_some(End::Stopped)
+        if self.in_flight.is_some() {
+            return None;
+        }
+        if self.deaf {
+            return Some(End::Failed(gateway::Stopped.into()));
+        }
+        self.stopping.then_some(End::Stopped)
     }
 
     /// Waits for the first input or deadline, then takes all that is waiting.
@@ -120,7 +129,7 @@ impl Loop {
         if verdict.is_some() || !events.is_empty() {
             return;
         }
-        let full = self.gathering.effects.saves.len() >= GATHERED_SAVES_MAX || self.stopping;
+        let full = self.gathering.effects.saves.len() >= GATHERED_SAVES_MAX || self.stopping || self.deaf;
         let closed = never();
         let peers = if full { &closed } else { &self.parts.peers }.clone();
         let inputs = self.parts.inputs.clone();
@@ -128,7 +137,10 @@ impl Loop {
         let timer = until.map_or_else(never, crossbeam_channel::at);
         crossbeam_channel::select! {
             recv(inputs) -> input => if let Ok(input) = input { self.take_input(input, events, verdict) },
-            recv(peers) -> incoming => if let Ok(incoming) = incoming { self.take_incoming(incoming, events) },
+            recv(peers) -> incoming => match incoming {
+                Ok(incoming) => self.take_incoming(incoming, events),
+                Err(_) => self.deaf = true,
+            },
             recv(timer) -> _ => {}
         }
         while verdict.is_none() {
@@ -157,7 +169,15 @@ impl Loop {
                 None => events.push_back(event),
             },
             Incoming::Health { origin, level } => {
-                let report = self.parts.health.report(&self.parts.engine.health(), origin, level);
+                let engine = &self.parts.engine;
+                let counts = match level {
+                    HealthLevel::Basic => HealthCounts {
+                        templates_without_worker: engine.templates_without_worker(),
+                        ..HealthCounts::default()
+                    },
+                    HealthLevel::Detailed | HealthLevel::Full => engine.health(),
+                };
+                let report = self.parts.health.report(&counts, origin, level);
                 self.parts.reads.health(origin, level, report);
             }
             Incoming::ListTasks { origin, query } => self.parts.reads.list_tasks(origin, query),

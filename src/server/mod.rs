@@ -58,6 +58,9 @@ pub enum Error {
     /// The operating system refused a thread.
     #[error("failed to start a thread: {0}")]
     Thread(#[source] std::io::Error),
+    /// The sockets are gone.
+    #[error(transparent)]
+    Stopped(#[from] gateway::Stopped),
     /// Our own fault.
     #[error("the event loop ended by a panic; its message is in the log")]
     Panicked,
