@@ -165,7 +165,8 @@ impl Loop {
     fn take_incoming(&mut self, incoming: Incoming, events: &mut VecDeque<Event>) {
         match incoming {
             Incoming::Event(event) => match self.parts.health.refuse_while_down(&event) {
-                Some(refusal) => self.gathering.messages.push(refusal),
+                // At once: what has gathered waits for the very commit that does not come.
+                Some(refusal) => self.send(vec![refusal]),
                 None => events.push_back(event),
             },
             Incoming::Health { origin, level } => {
@@ -237,8 +238,12 @@ impl Loop {
                 Deliver::Read(read) => self.parts.reads.ask(read),
             }
         }
+        self.send(outgoing);
+    }
+
+    fn send(&self, outgoing: Vec<Outgoing>) {
         if let Err(error) = self.parts.outbox.send(outgoing) {
-            warn!(%error, "messages of a committed group were not sent");
+            warn!(%error, "messages were not sent");
         }
     }
 }

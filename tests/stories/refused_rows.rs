@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection, PgConnection};
-use tasker_core::client::Subscription;
+use tasker_core::client::{Client, Error, Subscription};
 use tasker_core::protocol::*;
 use uuid::Uuid;
 
@@ -280,6 +280,18 @@ fn a_postgres_that_keeps_silent_is_told_of() {
         session
     });
     health_becomes(&mut stage, "degraded", "down");
+    // The first submissions may still wait for the database; after some seconds none does any more.
+    let mut impatient = Client::connect(&stage.work, Duration::from_millis(500)).expect("an endpoint");
+    let deadline = Instant::now() + PATIENCE;
+    let refusal = loop {
+        let submission = InitializeTask { correlation_id: Uuid::nil(), tasks: vec![task("chain", "{}")] };
+        match impatient.request(submission) {
+            Err(Error::Refused(refusal)) => break refusal,
+            Err(Error::NoAnswer { .. }) => assert!(Instant::now() < deadline, "submissions wait for ever"),
+            other => panic!("accepted without a database: {other:?}"),
+        }
+    };
+    assert_eq!((refusal.code, refusal.retryable), (ErrorCode::Unavailable, true));
     stage.database.run(async {
         sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("the session stands");
     });
