@@ -56,6 +56,8 @@ CREATE TABLE tasker.task_templates (
     version            text NOT NULL,
     definition         text NOT NULL,
     digest             bytea NOT NULL CHECK (octet_length(digest) = 32),
+    -- Whose overrides apply. A broker in another environment runs the version as it was stored.
+    environment        text,
     description        text,
     task_handler_class text,
     handler_config     json,

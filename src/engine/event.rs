@@ -96,6 +96,8 @@ pub struct TemplateSource {
     pub yaml: Arc<str>,
     /// SHA-256 of the YAML.
     pub digest: [u8; 32],
+    /// The environment whose overrides it was compiled with; it stays with the version for ever.
+    pub environment: Option<Arc<str>>,
     /// For people.
     pub description: Option<Arc<str>>,
     /// Class whose `initialize_task` may adjust or refuse a request.

@@ -72,12 +72,7 @@ impl Recovery {
 /// Rebuilds the engine.
 pub(super) async fn recover(pool: &PgPool, config: &Config, now: Now, out: &mut Effects) -> Result<Engine, Error> {
     let recovered = store::recover(pool, LANE).await?;
-    let environment = Some(config.broker.environment.as_str());
-    let templates = recovered
-        .templates
-        .iter()
-        .map(|stored| read_template(stored, environment))
-        .collect::<Result<Vec<TemplateSource>, Error>>()?;
+    let templates = recovered.templates.iter().map(read_template).collect::<Result<Vec<TemplateSource>, Error>>()?;
     let snapshot = Snapshot {
         templates,
         tasks: recovered.tasks,
@@ -96,9 +91,9 @@ pub(super) async fn recover(pool: &PgPool, config: &Config, now: Now, out: &mut 
     Ok(Engine::recover(config.engine(), seed(), now, snapshot, out))
 }
 
-fn read_template(stored: &StoredTemplate, environment: Option<&str>) -> Result<TemplateSource, Error> {
+fn read_template(stored: &StoredTemplate) -> Result<TemplateSource, Error> {
     let name = stored.key.to_string();
-    templates::compile(&name, &stored.yaml, environment)
+    templates::compile(&name, &stored.yaml, stored.environment.as_deref())
         .map_err(|refusal| Error::Template { template: name, problem: refusal.message })
 }
 

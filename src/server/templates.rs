@@ -11,14 +11,16 @@ const LISTED_MAX: usize = 10;
 
 /// Compiles a definition. The refusal has the place of the first problem and lists the first few.
 pub(crate) fn compile(source: &str, yaml: &str, environment: Option<&str>) -> Result<TemplateSource, Refusal> {
-    template::parse(source, yaml, environment).map(source_of).map_err(|problems| refusal(&problems))
+    let definition = template::parse(source, yaml, environment).map_err(|problems| refusal(&problems))?;
+    Ok(source_of(definition, environment))
 }
 
-fn source_of(definition: Definition) -> TemplateSource {
+fn source_of(definition: Definition, environment: Option<&str>) -> TemplateSource {
     TemplateSource {
         template: definition.template,
         yaml: definition.yaml,
         digest: definition.digest,
+        environment: environment.map(Arc::from),
         description: definition.description.map(Arc::from),
         task_handler_class: definition.task_handler_class.map(Arc::from),
         handler_config: definition.handler_config.map(Arc::from),

@@ -20,6 +20,8 @@ pub struct StoredTemplate {
     pub yaml: Arc<str>,
     /// SHA-256 of the YAML.
     pub digest: [u8; 32],
+    /// The environment that it was compiled for.
+    pub environment: Option<Arc<str>>,
     /// For people.
     pub description: Option<Arc<str>>,
     /// Class whose `initialize_task` may adjust or refuse a request.
@@ -35,7 +37,8 @@ pub async fn stored_templates(pool: &PgPool) -> Result<Vec<StoredTemplate>, Erro
 
 pub(super) async fn all(session: &mut PgConnection) -> Result<Vec<StoredTemplate>, Error> {
     let rows = sqlx::query(
-        "SELECT namespace, name, version, definition, digest, description, task_handler_class, handler_config
+        "SELECT namespace, name, version, definition, digest, environment, description, task_handler_class,
+             handler_config
          FROM tasker.task_templates ORDER BY template_id",
     )
     .fetch_all(session)
@@ -50,6 +53,7 @@ pub(super) async fn all(session: &mut PgConnection) -> Result<Vec<StoredTemplate
             key,
             yaml: row.try_get::<&str, _>("definition")?.into(),
             digest,
+            environment: row.try_get::<Option<&str>, _>("environment")?.map(Arc::from),
             description: row.try_get::<Option<&str>, _>("description")?.map(Arc::from),
             task_handler_class: row.try_get::<Option<&str>, _>("task_handler_class")?.map(Arc::from),
             handler_config: handler_config.map(|json| String::from_utf8_lossy(&json.0).into()),
@@ -84,8 +88,8 @@ pub(super) async fn store(
         let key = &source.template.key;
         let inserted: Option<i32> = sqlx::query_scalar(
             "INSERT INTO tasker.task_templates (namespace, name, version, definition, digest, description,
-                 task_handler_class, handler_config)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING template_id",
+                 task_handler_class, handler_config, environment)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING template_id",
         )
         .bind(&*key.namespace)
         .bind(&*key.name)
@@ -95,6 +99,7 @@ pub(super) async fn store(
         .bind(source.description.as_deref())
         .bind(source.task_handler_class.as_deref())
         .bind(source.handler_config.as_deref().map(|json| JsonText(json.as_bytes())))
+        .bind(source.environment.as_deref())
         .fetch_optional(&mut *session)
         .await?;
         let id = match inserted {

@@ -67,6 +67,7 @@ pub fn source(template: &Arc<Template>, digest: u8) -> TemplateSource {
         description: Some("four steps".into()),
         task_handler_class: None,
         handler_config: Some(r#"{"a": 1e2}"#.into()),
+        environment: Some("test".into()),
     }
 }
 

@@ -43,6 +43,7 @@ async fn a_task_comes_back_as_it_was_requested() {
     let [template] = &recovered.templates[..] else { panic!("{:?}", recovered.templates) };
     assert_eq!((&template.key, template.digest, &*template.yaml), (&fixture.template.key, [1; 32], "name: diamond"));
     assert_eq!(template.handler_config.as_deref(), Some("{\"a\": 1e2}"));
+    assert_eq!(template.environment.as_deref(), Some("test"));
     assert!(recover(&fixture.pool, 2).await.unwrap().tasks.is_empty());
 
     assert_eq!(load_task(&fixture.pool, done).await.unwrap().unwrap().final_state, Some(TaskState::Cancelled));

@@ -74,3 +74,18 @@ fn no_version_means_the_highest_by_semantic_order() {
     assert!(worker.stop().success());
     invariants::hold(&stage.database);
 }
+
+#[test]
+fn a_version_stays_as_it_was_compiled_when_the_broker_changes_its_environment() {
+    let mut stage = Stage::with(|config| "staging".clone_into(&mut config.broker.environment));
+    let overrides = "environments:\n  staging:\n    step_overrides:\n      only: {handler_config: {answer: 7}}\n";
+    stage.register_text(&format!("{}{overrides}", definition("1.0.0", 1)));
+    stage.stop();
+    stage.start_with(|config| "production".clone_into(&mut config.broker.environment));
+    let worker = worker(&stage, "one", "stories/versioned");
+    let id = stage.submit(task("versioned", "{}"));
+    assert_eq!(stage.ended(id).state, "complete");
+    let result = stage.step(id, "only").result.expect("a result");
+    assert!(result.as_str().contains("\"inputs\":{\"answer\":7}"), "{result:?}");
+    assert!(worker.stop().success());
+}

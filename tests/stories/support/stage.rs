@@ -53,6 +53,12 @@ impl Stage {
         self.broker.take().expect("it runs").stop().expect("it ends in order");
     }
 
+    /// Starts it again with other settings, where it was.
+    pub fn start_with(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+        self.start();
+    }
+
     /// Starts it again, where it was.
     pub fn start(&mut self) {
         self.broker = Some(start(&self.config, &self.database));

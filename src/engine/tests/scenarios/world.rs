@@ -203,6 +203,7 @@ pub fn template(name: &str, steps: &str) -> TemplateSource {
         description: None,
         task_handler_class: None,
         handler_config: None,
+        environment: None,
     }
 }
 
