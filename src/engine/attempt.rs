@@ -2,7 +2,8 @@
 
 use crate::batch::ItemStatus;
 use crate::deadlines::Deadline;
-use crate::effect::{AttemptFailed, Deliver, Effects, FailureCause, Notice, NoticeKind, Save, WorkerMessage};
+use crate::delivery::{Deliver, Notice, NoticeKind, WorkerMessage};
+use crate::effect::{AttemptFailed, Effects, FailureCause, Save};
 use crate::engine::{Engine, reason};
 use crate::event::{Failure, StepReference};
 use crate::id::{BatchId, RegistrationId, TaskId};

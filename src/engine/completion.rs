@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::batch::{Completion, ItemStatus};
 use crate::deadlines::Deadline;
-use crate::effect::{Disposition, Effects, Notice, NoticeKind, Reply, Save};
+use crate::delivery::{Disposition, Notice, NoticeKind, Reply};
+use crate::effect::{Effects, Save};
 use crate::engine::Engine;
 use crate::event::{CompletedStep, CompletionStatus, StepReference};
 use crate::id::{BatchId, Origin, RegistrationId};

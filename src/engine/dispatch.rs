@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use crate::batch::{Batch, Completion, Item, ItemStatus};
 use crate::deadlines::Deadline;
-use crate::effect::{
-    Deliver, Dispatch, DispatchedStep, DispatchedTask, Effects, NewBatch, Notice, NoticeKind, Read, Reply, Save,
-    WorkerMessage,
+use crate::delivery::{
+    Deliver, Dispatch, DispatchedStep, DispatchedTask, Notice, NoticeKind, Read, Reply, WorkerMessage,
 };
+use crate::effect::{Effects, NewBatch, Save};
 use crate::engine::Engine;
 use crate::id::{BatchId, Origin, RegistrationId, TaskId};
 use crate::planner::Blocked;

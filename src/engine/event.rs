@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::effect::Refusal;
 use crate::id::{BatchId, Origin, PeerId, RegistrationId, TaskId};
+use crate::refusal::Refusal;
 use crate::results::StrangeReports;
 use crate::snapshot::TaskSnapshot;
 use crate::submit::Submission;

@@ -1,12 +1,13 @@
 //! Questions that change nothing: how is a task, who works, which templates are there.
 
-use crate::effect::{
-    Deliver, Effects, Read, Refusal, RefusalKind, Reply, StepLine, TaskReport, TemplateReport, WorkerReport,
-};
+use crate::delivery::{Deliver, Read, Reply};
+use crate::effect::Effects;
 use crate::engine::Engine;
 use crate::event::StatusQuery;
 use crate::id::Origin;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::registry::Registry;
+use crate::report::{StepLine, TaskReport, TemplateReport, WorkerReport};
 use crate::step::Phase;
 use crate::task::{Task, count};
 use crate::time::Now;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::batch::{Completion, ItemStatus};
 use crate::deadlines::Deadline;
-use crate::effect::{Deliver, Effects, Notice, NoticeKind, Refusal, RefusalKind, Reply, Save, WorkerMessage};
+use crate::delivery::{Deliver, Notice, NoticeKind, Reply, WorkerMessage};
+use crate::effect::{Effects, Save};
 use crate::engine::{Engine, reason};
 use crate::event::{Beat, Capability, TemplateSource, WorkerIntroduction};
 use crate::id::{BatchId, Origin, PeerId, RegistrationId};
+use crate::refusal::{Refusal, RefusalKind};
 use crate::task::count;
 use crate::time::Now;
 use crate::workers::{Standing, Worker};

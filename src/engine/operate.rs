@@ -7,13 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::batch::ItemStatus;
-use crate::effect::{
-    Deliver, Effects, NoticeKind, OperatorAction, Read, Refusal, RefusalKind, Reply, Save, SettledKind,
-};
+use crate::delivery::{Deliver, NoticeKind, Read, Reply};
+use crate::effect::{Effects, OperatorAction, Save, SettledKind};
 use crate::engine::Engine;
 use crate::event::{Operation, OperationKind, StepReference};
 use crate::id::{BatchId, Origin, RegistrationId, TaskId};
 use crate::inspect::unknown_task;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::snapshot::TaskSnapshot;
 use crate::state::{StepState, TaskState};
 use crate::step::{Phase, StepInput};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::effect::{Refusal, RefusalKind};
 use crate::event::{Capability, TemplateSource};
+use crate::refusal::{Refusal, RefusalKind};
 use crate::template::TemplateKey;
 
 /// Registered templates. An index, once given, stays valid.

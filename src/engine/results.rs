@@ -6,10 +6,8 @@ use bytes::Bytes;
 
 use crate::attempt::EndedAttempt;
 use crate::batch::ItemStatus;
-use crate::effect::{
-    Deliver, Disposition, Effects, FailureCause, Notice, NoticeKind, Read, ReceivedResult, Reply, Save, SettledKind,
-    StepSettled,
-};
+use crate::delivery::{Deliver, Disposition, Notice, NoticeKind, Read, Reply};
+use crate::effect::{Effects, FailureCause, ReceivedResult, Save, SettledKind, StepSettled};
 use crate::engine::Engine;
 use crate::event::{Outcome, StepReference, StepReport};
 use crate::id::{Origin, RegistrationId, TaskId};

@@ -1,6 +1,6 @@
 //! What counts of steps mean for people: execution status, recommended action, health. The SQL views say the same.
 
-use crate::effect::StepCounts;
+use crate::report::StepCounts;
 use crate::state::TaskState;
 
 impl StepCounts {

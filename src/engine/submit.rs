@@ -5,13 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::deadlines::Deadline;
-use crate::effect::{
-    Deliver, Effects, KeyLookup, NewTask, Notice, NoticeKind, Read, Refusal, RefusalKind, Reply, Save, SettledKind,
-    StepSettled, TaskInitialized,
-};
+use crate::delivery::{Deliver, KeyLookup, Notice, NoticeKind, Read, Reply, TaskInitialized};
+use crate::effect::{Effects, NewTask, Save, SettledKind, StepSettled};
 use crate::engine::Engine;
 use crate::event::{Event, TaskRequest, TemplateSource};
 use crate::id::{Origin, TaskId};
+use crate::refusal::{Refusal, RefusalKind};
 use crate::step::StepInput;
 use crate::task::Task;
 use crate::template::{Template, TemplateKey};

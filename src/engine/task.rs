@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::effect::{SettledKind, StepCounts};
+use crate::effect::SettledKind;
 use crate::event::TaskLabels;
 use crate::id::TaskId;
+use crate::report::StepCounts;
 use crate::state::TaskState;
 use crate::step::{Illegal, Phase, Step, StepInput};
 use crate::template::Template;

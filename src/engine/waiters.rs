@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::deadlines::Deadline;
-use crate::effect::{Deliver, Effects, Read, Refusal, RefusalKind, Reply};
+use crate::delivery::{Deliver, Read, Reply};
+use crate::effect::Effects;
 use crate::engine::Engine;
 use crate::hash::BuildIdHasher;
 use crate::id::{Origin, TaskId};
+use crate::refusal::{Refusal, RefusalKind};
 use crate::task::Task;
 use crate::time::{Mono, Now};
 

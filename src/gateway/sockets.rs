@@ -12,7 +12,7 @@ use super::{Endpoints, Error, Options};
 /// Messages that one peer may leave unread before it counts as unreachable.
 const SEND_MESSAGES_MAX: i32 = 1_000;
 /// Messages of one peer that wait to be read; with `message_bytes_max` this bounds the memory that a peer can take.
-const RECEIVE_MESSAGES_MAX: i32 = 1_000;
+const RECEIVE_MESSAGES_MAX: i32 = 100;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// A connection that does not greet is cut after this time.

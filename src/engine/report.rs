@@ -1,0 +1,141 @@
+//! What the engine knows of a task, a worker or a template, as it is told to whoever asks.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::event::{Capability, TemplateSource};
+use crate::id::{RegistrationId, TaskId};
+use crate::state::{StepState, TaskState};
+use crate::template::TemplateKey;
+use crate::time::Wall;
+
+/// A live task as the engine sees it.
+#[derive(Clone, Debug)]
+pub struct TaskReport {
+    /// The task.
+    pub id: TaskId,
+    /// Its template.
+    pub template: TemplateKey,
+    /// Its state.
+    pub state: TaskState,
+    /// Priority.
+    pub priority: i32,
+    /// Steps by state.
+    pub counts: StepCounts,
+    /// When it was created, broker's clock.
+    pub created_at: Wall,
+    /// When it ended.
+    pub finished_at: Option<Wall>,
+    /// Not before.
+    pub run_at: Option<Wall>,
+    /// Labels.
+    pub tags: Vec<Box<str>>,
+    /// The steps, when asked for.
+    pub steps: Vec<StepLine>,
+}
+
+/// Steps of a task by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepCounts {
+    /// Not started, ready or not.
+    pub pending: u32,
+    /// Pending with all parents satisfied and the task's time come.
+    pub ready: u32,
+    /// With a worker.
+    pub in_progress: u32,
+    /// Complete.
+    pub complete: u32,
+    /// In error.
+    pub error: u32,
+    /// Cancelled.
+    pub cancelled: u32,
+    /// Resolved by hand or bypassed.
+    pub resolved_manually: u32,
+    /// To be tried again.
+    pub waiting_for_retry: u32,
+}
+
+/// A step of a live task.
+#[derive(Clone, Debug)]
+pub struct StepLine {
+    /// Index in the template.
+    pub step: u32,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its state.
+    pub state: StepState,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Most attempts.
+    pub retry_limit: u32,
+    /// Whether it could run now.
+    pub ready: bool,
+    /// Parents.
+    pub parents: Vec<Arc<str>>,
+    /// Who has it.
+    pub worker: Option<Arc<str>>,
+    /// Milliseconds until the next attempt.
+    pub retry_in_ms: Option<u64>,
+}
+
+/// A registered worker.
+#[derive(Clone, Debug)]
+pub struct WorkerReport {
+    /// Name.
+    pub name: Arc<str>,
+    /// Registration.
+    pub registration: RegistrationId,
+    /// Process.
+    pub incarnation: Uuid,
+    /// `active`, `suspect`, `draining`, `awaited`.
+    pub state: &'static str,
+    /// Slots.
+    pub concurrency: u32,
+    /// Steps out.
+    pub in_flight: u32,
+    /// Batches out.
+    pub batches: u32,
+    /// Milliseconds since the last sign of life.
+    pub seen_ms_ago: u64,
+    /// Capabilities.
+    pub capabilities: Vec<Capability>,
+    /// Host.
+    pub host: Arc<str>,
+    /// Process id.
+    pub pid: u32,
+    /// Language.
+    pub language: Arc<str>,
+    /// Library.
+    pub library: Arc<str>,
+}
+
+/// A registered template.
+#[derive(Clone, Debug)]
+pub struct TemplateReport {
+    /// With its definition.
+    pub source: TemplateSource,
+    /// Workers that serve it now.
+    pub workers: u32,
+}
+
+/// The engine's part of a health check.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthCounts {
+    /// Unfinished tasks.
+    pub tasks: u64,
+    /// Steps ready and waiting.
+    pub steps_ready: u64,
+    /// Steps with workers.
+    pub steps_in_progress: u64,
+    /// Steps of unfinished tasks that have not ended; a limit bounds them.
+    pub steps_unfinished: u64,
+    /// Registered workers.
+    pub workers: u64,
+    /// Slots of all workers.
+    pub slots: u64,
+    /// Registered templates.
+    pub templates: u64,
+    /// Templates with waiting work that no live worker serves.
+    pub templates_without_worker: Vec<TemplateKey>,
+}
