@@ -20,4 +20,7 @@ Gem::Specification.new do |spec|
   spec.add_runtime_dependency 'ffi', '~> 1.15'
   spec.add_runtime_dependency 'msgpack', '~> 1.4'
   spec.add_runtime_dependency 'tomlrb', '>= 1.3', '< 3'
+  spec.add_development_dependency 'rspec', '~> 3.12'
+  spec.add_development_dependency 'rubocop', '~> 1.39'
+  spec.add_development_dependency 'yard', '~> 0.9'
 end
