@@ -41,11 +41,11 @@ impl Arguments {
 }
 
 fn refuse_a_database_that_is_behind(url: &str) -> Result<(), Failure> {
-    let pending = block_on(store::pending(url))??;
-    if pending.is_empty() {
+    let missing = block_on(store::missing_migrations(url))??;
+    if missing.is_empty() {
         return Ok(());
     }
-    let versions: Vec<String> = pending.iter().map(i64::to_string).collect();
+    let versions: Vec<String> = missing.iter().map(i64::to_string).collect();
     Err(Failure::new(Exit::Broken, format!("the database lacks the migrations {}", versions.join(", ")))
         .with_hint("run `tasker migrate`, or start with --migrate"))
 }

@@ -47,7 +47,7 @@ pub async fn migrate(url: &str) -> Result<MigrationReport, Error> {
 }
 
 /// The versions of the migrations that the database lacks. Changes nothing.
-pub async fn pending(url: &str) -> Result<Vec<i64>, Error> {
+pub async fn missing_migrations(url: &str) -> Result<Vec<i64>, Error> {
     let mut session = PgConnectOptions::from_str(url)?.application_name("tasker migrate").connect().await?;
     let applied: Vec<i64> = if has_log(&mut session).await? {
         let sql = "SELECT version FROM tasker._sqlx_migrations WHERE success";

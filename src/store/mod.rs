@@ -33,7 +33,7 @@ pub use group::Group;
 pub use inbox::{InboxRow, take_inbox};
 pub use inspect::{ListFilter, StepView, TaskView, list_tasks, lookup_keys, ping, task_status};
 pub use lane::{Broker, claim};
-pub use migrate::{MIGRATOR, MigrationReport, ensure_partitions, migrate, pending};
+pub use migrate::{MIGRATOR, MigrationReport, ensure_partitions, migrate, missing_migrations};
 pub use recover::{Recovered, load_task, recover};
 pub use templates::{StoredTemplate, stored_templates};
 pub use writer::{Committed, Writer};
