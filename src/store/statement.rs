@@ -12,10 +12,11 @@ use super::rows::Rows;
 /// Parameters of the fence: lane, epoch, expected seq, lease in ms, oldest open batch, row count, broker.
 pub(super) const FENCE_PARAMETERS: usize = 7;
 
-/// Takes the lane's row, and with it the right to write, or finds nothing.
+/// Takes the lane's row, and with it the right to write, or finds nothing. The session counts, too: a group that was sent
+/// before its connection was cut may reach Postgres after the owner has come back on another one.
 const FENCE: &str = "WITH fence AS (
     UPDATE tasker.lanes SET seq = seq + 1, expires_at = now() + $4 * interval '1 ms', oldest_open_batch = $5
-    WHERE lane = $1 AND epoch = $2 AND seq = $3 AND owner = $7
+    WHERE lane = $1 AND epoch = $2 AND seq = $3 AND owner = $7 AND backend_pid = pg_backend_pid()
     RETURNING lane, seq
 ), logged AS (
     INSERT INTO tasker.group_log (lane, seq, epoch, row_count) SELECT lane, seq, $2, $6 FROM fence

@@ -99,7 +99,7 @@ impl Writer {
     /// after a pause while it answers [`Error::Unavailable`].
     ///
     /// Locking the lane's row waits for a transaction of ours that may still run. One that has not even begun by then is
-    /// fenced: it expects a seq that the lane has left behind.
+    /// fenced: the lane names the new session.
     pub async fn resume(&mut self, group: &Group<'_>) -> Result<Committed, Error> {
         let Some(seq) = self.reconnect().await? else { return Err(self.lost()) };
         if seq == self.seq {

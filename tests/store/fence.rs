@@ -96,6 +96,16 @@ async fn a_group_whose_answer_was_lost_is_found_committed_by_resume() {
 }
 
 #[tokio::test]
+async fn a_group_that_arrives_on_an_earlier_session_of_the_owner_writes_nothing() {
+    let mut fixture = Fixture::new().await;
+    let mut later = fixture.session().await;
+    sqlx::query("UPDATE tasker.lanes SET backend_pid = pg_backend_pid()").execute(&mut later).await.unwrap();
+    let saves = [Save::Task(Box::new(fixture.task()))];
+    assert!(matches!(fixture.try_commit(&saves).await, Err(Error::LostLease { .. })));
+    assert_eq!((fixture.count("tasks").await, fixture.count("steps").await), (0, 0));
+}
+
+#[tokio::test]
 async fn resuming_after_a_takeover_says_that_the_lease_is_lost() {
     let mut fixture = Fixture::new().await;
     fixture.kill_writer().await;
