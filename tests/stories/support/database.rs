@@ -1,29 +1,58 @@
 //! A migrated database of its own for a test, and questions to it.
 
+use std::time::Duration;
+
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use tasker_core::{postgres::testing::TestDatabase, store};
 use tokio::runtime::Runtime;
+
+/// How long a question may take that is asked while Postgres is perhaps away.
+const IMPATIENCE: Duration = Duration::from_millis(500);
 
 /// A database, with the runtime that the test's own asynchronous work runs in.
 pub struct Database {
     runtime: Runtime,
     pool: PgPool,
-    database: TestDatabase,
+    url: String,
+    /// Dropped with the test, unless the database is on a server of the test's own.
+    _own: Option<TestDatabase>,
 }
 
 impl Database {
     pub fn create() -> Database {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.expect("the machine has room for a thread");
-        let database = runtime.block_on(TestDatabase::create(&store::MIGRATOR)).expect("Postgres can be started");
-        let _entered = runtime.enter();
-        let pool = PgPool::connect_lazy(&database.url).expect("the harness makes valid URLs");
-        drop(_entered);
-        Database { runtime, pool, database }
+        let runtime = runtime();
+        let own = runtime.block_on(TestDatabase::create(&store::MIGRATOR)).expect("Postgres can be started");
+        let url = own.url.clone();
+        Database::over(runtime, url, Some(own))
+    }
+
+    /// A database that is there already, on a server of the test's own.
+    pub fn at(url: &str) -> Database {
+        Database::over(runtime(), url.to_owned(), None)
+    }
+
+    fn over(runtime: Runtime, url: String, own: Option<TestDatabase>) -> Database {
+        let entered = runtime.enter();
+        let pool = PgPoolOptions::new().connect_lazy(&url).expect("the harness makes valid URLs");
+        drop(entered);
+        Database { runtime, pool, url, _own: own }
     }
 
     pub fn url(&self) -> &str {
-        &self.database.url
+        &self.url
+    }
+
+    /// Runs statements, unless Postgres is away; whether it was there.
+    pub fn attempt(&self, sql: &str) -> bool {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool);
+        self.run(async { tokio::time::timeout(IMPATIENCE, query).await }).is_ok_and(|answer| answer.is_ok())
+    }
+
+    /// The one number that a query answers, unless Postgres is away.
+    pub fn glance(&self, sql: &str) -> Option<i64> {
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool);
+        self.run(async { tokio::time::timeout(IMPATIENCE, query).await }).ok()?.ok()
     }
 
     /// Runs the test's own asynchronous work.
@@ -67,4 +96,9 @@ impl Database {
         })
         .unwrap_or_else(|error| panic!("{statements}; {sql}: {error}"))
     }
+}
+
+fn runtime() -> Runtime {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("the machine has room for a thread")
 }

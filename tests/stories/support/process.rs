@@ -35,12 +35,10 @@ impl BrokerProcess {
     }
 
     fn at(database: &Database, endpoints: &Ready) -> BrokerProcess {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tasker"));
-        command.args(["broker", "--output", "json"]).env("DATABASE_URL", database.url());
-        command.env("TASKER__ENDPOINTS__WORK", endpoints.work.join(","));
-        command.env("TASKER__ENDPOINTS__EVENTS", endpoints.events.join(","));
-        command.env("TASKER__LOG__LEVEL", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
-        dies_with_us(&mut command);
+        let program = env!("CARGO_BIN_EXE_tasker");
+        let mut command =
+            broker_command(program, database.url(), &endpoints.work.join(","), &endpoints.events.join(","));
+        command.env("TASKER__LOG__LEVEL", "warn").stdout(Stdio::piped());
         let mut child = command.spawn().expect("cargo has built it");
         let mut line = String::new();
         let stdout = child.stdout.as_mut().expect("it is piped");
@@ -73,4 +71,13 @@ impl Drop for BrokerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A broker at these endpoints that says as JSON when it can be reached.
+pub fn broker_command(program: &str, database_url: &str, work: &str, events: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(["broker", "--output", "json"]).env("DATABASE_URL", database_url);
+    command.env("TASKER__ENDPOINTS__WORK", work).env("TASKER__ENDPOINTS__EVENTS", events).stdin(Stdio::null());
+    dies_with_us(&mut command);
+    command
 }

@@ -41,18 +41,8 @@ pub enum Serves<'a> {
 impl RubyWorker {
     /// Starts a worker with the handlers of these files and folders, and returns at once.
     pub fn start(broker: &str, name: &str, concurrency: u32, handlers: &[PathBuf], serves: &Serves<'_>) -> RubyWorker {
-        let mut command = Command::new("ruby");
-        command.arg(gem().join("exe/tasker-worker")).args(["--broker", broker, "--name", name]);
-        command.args(["--concurrency", &concurrency.to_string()]);
-        for path in handlers {
-            command.arg("--require").arg(path);
-        }
-        match serves {
-            Serves::Files(paths) => command.args(paths.iter().map(|path| format!("--templates={}", path.display()))),
-            Serves::Stored(keys) => command.args(["--namespaces", &keys.join(",")]),
-        };
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        dies_with_us(&mut command);
+        let mut command = worker_command(&[broker], name, concurrency, handlers, serves);
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("ruby is installed");
         let log = Arc::new(Log::default());
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
@@ -106,6 +96,30 @@ impl Drop for RubyWorker {
             eprintln!("--- log of worker {}\n{}", self.name, lines.0.join("\n"));
         }
     }
+}
+
+/// A worker with the handlers of these files and folders, at these brokers.
+pub fn worker_command(
+    brokers: &[&str],
+    name: &str,
+    concurrency: u32,
+    handlers: &[PathBuf],
+    serves: &Serves<'_>,
+) -> Command {
+    let mut command = Command::new("ruby");
+    command.arg(gem().join("exe/tasker-worker")).args(["--name", name]);
+    command.args(brokers.iter().flat_map(|broker| ["--broker", broker]));
+    command.args(["--concurrency", &concurrency.to_string()]);
+    for path in handlers {
+        command.arg("--require").arg(path);
+    }
+    match serves {
+        Serves::Files(paths) => command.args(paths.iter().map(|path| format!("--templates={}", path.display()))),
+        Serves::Stored(keys) => command.args(["--namespaces", &keys.join(",")]),
+    };
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    dies_with_us(&mut command);
+    command
 }
 
 /// A test that is killed takes its processes with it.

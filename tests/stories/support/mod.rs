@@ -1,4 +1,6 @@
-//! What the stories share: a stage with a broker on a database of its own, Ruby workers, and gates at which handlers wait.
+//! What the stories and the chaos rounds share: a stage with a broker on a database of its own, Ruby workers, and gates at which handlers wait.
+
+#![allow(dead_code, unused_imports, reason = "the stories and the chaos rounds each use their own part")]
 
 mod database;
 mod gate;
@@ -11,8 +13,8 @@ use std::time::Duration;
 
 pub use database::Database;
 pub use gate::Gate;
-pub use process::BrokerProcess;
-pub use ruby::{RubyWorker, Serves, gem};
+pub use process::{BrokerProcess, broker_command};
+pub use ruby::{RubyWorker, Serves, gem, worker_command};
 pub use stage::{HANDLERS, Stage, connect, request, task, worker_at};
 
 /// Longer than anything that works takes, on a machine that is busy with other things: a guard against tests that hang.
