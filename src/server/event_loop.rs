@@ -133,7 +133,7 @@ impl Loop {
         let closed = never();
         let peers = if full { &closed } else { &self.parts.peers }.clone();
         let inputs = self.parts.inputs.clone();
-        let until = self.parts.engine.next_deadline().map(|at| self.parts.clock.instant(at));
+        let until = self.parts.engine.next_deadline().and_then(|at| self.parts.clock.instant(at));
         let timer = until.map_or_else(never, crossbeam_channel::at);
         crossbeam_channel::select! {
             recv(inputs) -> input => if let Ok(input) = input { self.take_input(input, events, verdict) },
@@ -155,7 +155,10 @@ impl Loop {
 
     fn take_input(&mut self, input: Input, events: &mut VecDeque<Event>, verdict: &mut Option<Verdict>) {
         match input {
-            Input::Written(outcome) => *verdict = Some(outcome),
+            Input::Written(outcome) => {
+                self.parts.clock.commit_ended();
+                *verdict = Some(outcome);
+            }
             Input::Answer(event) => events.push_back(event),
             Input::Postgres(state) => self.parts.health.set_postgres(state),
             Input::Stop => self.stopping = true,
@@ -217,6 +220,7 @@ impl Loop {
             self.release_in_flight();
             return;
         }
+        self.parts.clock.commit_begun();
         let group = Group { saves, oldest_open_batch: self.parts.engine.oldest_open_batch().map(|batch| batch.0) };
         // A writer that has ended has said why: its verdict is waiting.
         let _ = self.parts.writer.send(group);

@@ -117,7 +117,10 @@ impl Loop {
     fn verdict(&mut self) -> Verdict {
         loop {
             match self.parts.inputs.recv() {
-                Ok(Input::Written(verdict)) => return verdict,
+                Ok(Input::Written(verdict)) => {
+                    self.parts.clock.commit_ended();
+                    return verdict;
+                }
                 Ok(other) => self.held.push_back(other),
                 Err(_) => unreachable!("the loop's own end of the channel is held by its reads"),
             }

@@ -6,6 +6,7 @@ mod corruptions;
 mod events;
 mod exactly_once;
 mod invariants;
+mod postgres_away;
 mod refusals;
 mod refused_rows;
 mod restart;
