@@ -300,6 +300,44 @@ RSpec.describe TaskerCore::Worker do
     end
   end
 
+  describe 'a broker that takes another\'s place' do
+    let(:standby) { FakeBroker.new }
+    let(:worker) { new_worker(broker: [broker.endpoint, standby.endpoint]) }
+
+    after { standby.stop }
+
+    it 'is named the batches of the other one, and gets what they owe' do
+      start
+      closed = execute({ 'closed' => { handler: 'SpecHandlers::PlainCall' } })
+      broker.expect('ReportBatchCompletion')
+      running = execute({ 'running' => { handler: 'SpecHandlers::Gate' } })
+      SpecHandlers::Gate::STARTED.pop
+      broker.stop
+
+      # It listens from the beginning here, so that the first registration may have come before the batches.
+      request = standby.expect('RegisterWorker')
+      until request['open_batches'].size == 2
+        standby.send(request.identity, 'WorkerRegistered', registered(request, closed_batches: request['open_batches']))
+        request = standby.expect('RegisterWorker')
+      end
+      expect(request['open_batches']).to contain_exactly(closed['batch_id'], running['batch_id'])
+      standby.send(request.identity, 'WorkerRegistered', registered(request, closed_batches: [closed['batch_id']]))
+      SpecHandlers::Gate::OPEN << true
+      results = standby.expect('ReportPartialResult')
+      expect(results['results']).to match([include('step' => 'running', 'batch_id' => running['batch_id'])])
+      standby.send(request.identity, 'ResultsAccepted', accepted(results))
+      completion = standby.expect('ReportBatchCompletion')
+      expect(completion['batch_id']).to eq(running['batch_id'])
+      standby.send(request.identity, 'ResultsAccepted', accepted(completion, closed: [running['batch_id']]))
+
+      # Nothing is owed to the one that is gone, so that it is not waited for.
+      stopping = Thread.new { worker.stop(timeout: 5) }
+      left = standby.expect('UnregisterWorker')
+      standby.reply(left, 'WorkerUnregistered', 'registration_id' => left['registration_id'], 'steps_returned' => 0)
+      expect(stopping.value).to be(true)
+    end
+  end
+
   describe 'a reconnect' do
     it 'registers with what is open and not acknowledged, and goes on from there' do
       start

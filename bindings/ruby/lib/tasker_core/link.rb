@@ -100,7 +100,10 @@ module TaskerCore
         @connections += 1
         @owner.link_up
       when DISCONNECTED
-        @connections -= 1 if @connections.positive?
+        # Also said of a connection whose handshake was never completed.
+        return unless up?
+
+        @connections -= 1
         @owner.link_down unless up?
       else
         @logger.warn("the broker at #{address} did not complete the handshake")

@@ -138,6 +138,16 @@ module TaskerCore
     end
 
     # @api private
+    # Open batches of other brokers, of which this session's may have taken the place.
+    def batches_elsewhere(session) = (@sessions - [session]).flat_map { |other| other.reports.batches }
+
+    # @api private
+    # What was owed to that broker may be another's by now.
+    def connection_lost(session)
+      (@sessions - [session]).each(&:renew) unless session.reports.empty?
+    end
+
+    # @api private
     def cancelled(jobs, reason)
       jobs.each do |job|
         job.step.cancel!

@@ -61,14 +61,16 @@ module TaskerCore
       def expired?(now) = now > deadline
 
       # @return [Execution::Sequence]
-      def sequence = Execution::Sequence.new(task, step.parents, batch.session.method(:fetch_result))
+      def sequence = Execution::Sequence.new(task, step.parents, ->(*names) { batch.session.fetch_result(*names) })
     end
 
     # The steps that came in one message.
     #
     # @api private
     class Batch
-      attr_reader :id, :session, :jobs
+      attr_reader :id, :jobs
+      # The session that what becomes of it is owed to.
+      attr_accessor :session
       # When its closing report was sent last, on the monotonic clock.
       attr_accessor :completed_at
       # Whether the broker has closed it: whatever its steps still do is of no interest.

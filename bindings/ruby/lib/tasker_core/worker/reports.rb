@@ -51,6 +51,23 @@ module TaskerCore
       def add(batch) = @batches[batch.id] = batch
       def in_flight = @batches.each_value.sum { |batch| batch.jobs.each_value.count { |job| !job.ended? } }
 
+      # Takes over a batch from where it was owed before.
+      def take_over(batch)
+        add(batch)
+        @unacknowledged += owed(batch).size
+      end
+
+      # Forgets a batch, which is owed elsewhere from now on.
+      # @return [Boolean] whether it was owed here
+      def give_up(batch)
+        return false unless @batches.delete(batch.id)
+
+        @unacknowledged -= owed(batch).size
+        @sent.delete_if { |_, sent| sent.batch_id == batch.id }
+        @sent.each_value { |sent| sent.jobs -= batch.jobs.values }
+        true
+      end
+
       # Jobs that have ended, each for the first time.
       def ended(jobs)
         jobs = jobs.reject { |job| job.batch.closed }
@@ -155,9 +172,8 @@ module TaskerCore
 
       private
 
-      def pending
-        @batches.each_value.flat_map { |batch| batch.jobs.each_value.select { |job| job.ended? && !job.acknowledged } }
-      end
+      def pending = @batches.each_value.flat_map { |batch| owed(batch) }
+      def owed(batch) = batch.jobs.each_value.select { |job| job.ended? && !job.acknowledged }
 
       # What is there to answer with when the broker misses the result of a job.
       def kept(job)

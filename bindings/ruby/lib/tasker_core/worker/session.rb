@@ -87,7 +87,16 @@ module TaskerCore
       def link_down
         @logger.warn("lost the connection to the broker at #{@endpoint}; results are kept")
         unregistered unless @state == :left
+        @worker.connection_lost(self)
       end
+
+      # Asks again which batches are this broker's.
+      def renew
+        register if registered? || @state == :registering
+      end
+
+      # Whether there is nobody to report to.
+      def away? = !@link.up?
 
       def message(message) # rubocop:disable Metrics/CyclomaticComplexity -- one line a message type
         fields = message.fields
@@ -121,8 +130,9 @@ module TaskerCore
         @state = :registering
         @registration = Protocol.correlation_id
         @registering_until = Clock.now + REGISTER_AGAIN_SECONDS
+        @elsewhere = @worker.batches_elsewhere(self)
         @link.send('RegisterWorker', { **@profile, 'correlation_id' => @registration,
-                                                   'open_batches' => @reports.batches.map(&:id),
+                                                   'open_batches' => (@reports.batches + @elsewhere).map(&:id),
                                                    'unacknowledged' => @reports.carry(@registration) })
       end
 
@@ -135,11 +145,26 @@ module TaskerCore
         @unacknowledged_max = fields['unacknowledged_max']
         @reports.payload_bytes_max = fields['payload_bytes_max']
         note_broker(fields)
-        @worker.cancelled(@reports.close(fields['closed_batches'] || []), 'cancelled')
+        closed = fields['closed_batches'] || []
+        @worker.cancelled(@reports.close(closed), 'cancelled')
+        take_over(*@elsewhere.partition { |batch| closed.include?(batch.id) })
         @reports.open = true
         @reports.send_all(@registration)
         @leaving ? unregister : schedule_beat
         @worker.registered(self, fields['templates'] || [])
+      end
+
+      # A broker that took another's place has its batches: what they owe is owed to it from now on. What it has not is
+      # over, unless the other one is still there to know better.
+      def take_over(closed, open)
+        closed.each { |batch| batch.session.reports.close([batch.id]) if batch.session.away? }
+        open.each do |batch|
+          next unless batch.session != self && batch.session.reports.give_up(batch)
+
+          @logger.info("the broker at #{@endpoint} has taken over batch #{batch.id}")
+          batch.session = self
+          @reports.take_over(batch)
+        end
       end
 
       def note_broker(fields)
