@@ -17,6 +17,14 @@ use crate::workers::{Standing, Worker};
 /// Missed heartbeats after which nothing is sent to a worker any more.
 const SUSPECT_HEARTBEATS: u64 = 3;
 
+/// What a registration takes over from an earlier one of the same process.
+#[derive(Default)]
+struct Succession {
+    claimed: Vec<BatchId>,
+    /// Whether batches had not reached the process.
+    lost_on_the_way: bool,
+}
+
 impl Engine {
     pub(crate) fn worker_registered(
         &mut self,
@@ -38,11 +46,13 @@ impl Engine {
         let registration = RegistrationId(self.ids.uuid(now.wall));
         let listed = introduction.open_batches.clone();
         let unacknowledged = std::mem::take(&mut introduction.unacknowledged);
-        let claimed = self.replace_earlier(now, origin.peer, &introduction, &listed, out);
+        let Succession { claimed, lost_on_the_way } =
+            self.replace_earlier(now, origin.peer, &introduction, &listed, out);
 
         let mut worker = Worker::new(registration, introduction, now.mono);
         worker.peer = Some(origin.peer);
         worker.standing = Standing::Active;
+        worker.unproven = lost_on_the_way;
         worker.serve(self.registry.coverage(&worker.introduction.capabilities));
         for &id in &claimed {
             let batch = self.batches.get_mut(&id).expect("claimed batches are open");
@@ -126,22 +136,23 @@ impl Engine {
         introduction: &WorkerIntroduction,
         listed: &[BatchId],
         out: &mut Effects,
-    ) -> Vec<BatchId> {
+    ) -> Succession {
         let on_connection = self.workers.by_peer(peer).map(|worker| worker.registration);
         let by_name = self.workers.by_name(&introduction.name).map(|worker| worker.registration);
         if let Some(other) = on_connection.filter(|&other| Some(other) != by_name) {
             self.lose_worker(now, other, "superseded", "another worker registered on its connection", out);
         }
         let Some(earlier) = by_name.and_then(|registration| self.workers.get(registration)) else {
-            return Vec::new();
+            return Succession::default();
         };
         let registration = earlier.registration;
         if earlier.introduction.incarnation != introduction.incarnation {
             self.lose_worker(now, registration, "superseded", "a new process registered under the worker's name", out);
-            return Vec::new();
+            return Succession::default();
         }
         let (claimed, unreceived): (Vec<BatchId>, Vec<BatchId>) =
             earlier.batches.iter().partition(|id| listed.contains(id));
+        let lost_on_the_way = !unreceived.is_empty();
         let why: Arc<str> = Arc::from("not received by the worker");
         for id in unreceived {
             let open: Vec<usize> = self.batches[&id].open_items().collect();
@@ -158,7 +169,7 @@ impl Engine {
             self.close_batch(id, state, out);
         }
         self.remove_worker(registration, "reconnected", out);
-        claimed
+        Succession { claimed, lost_on_the_way }
     }
 
     /// A message came from a connection: notes the sign of life and returns whose it is. An unknown sender is told to
@@ -195,7 +206,13 @@ impl Engine {
         let worker = self.workers.get(known).expect("heard from just now");
         if known != registration {
             out.reply(origin, Reply::RegisterAgain { reason: "the registration is not the present one" });
-        } else if worker.standing == Standing::Unreachable {
+            return;
+        }
+        if worker.unproven {
+            self.workers.change(known, |worker| worker.unproven = false);
+        }
+        let worker = self.workers.get(known).expect("heard from just now");
+        if worker.standing == Standing::Unreachable {
             out.reply(origin, Reply::RegisterAgain { reason: "a message to the worker could not be delivered" });
         } else if self.settled_slots(now, worker) > beat.in_flight {
             out.reply(origin, Reply::RegisterAgain { reason: "the worker does not have a batch that was sent to it" });

@@ -28,6 +28,7 @@ impl Engine {
                 awaited_until = Some(std::mem::replace(&mut successor.check_at, check_at));
                 successor.standing = standing;
                 successor.leaving = leaving;
+                successor.unproven = worker.unproven;
                 successor.seen = worker.seen;
                 successor.serve(serves);
             });

@@ -61,6 +61,9 @@ pub(crate) struct Worker {
     pub check_at: Mono,
     /// It has just given steps back: it gets none for a moment, so that they do not go back and forth.
     pub paused: bool,
+    /// Batches to it were lost on the way: it gets nothing until it shows that it has the answer to its registration, since
+    /// what is sent to it may still go nowhere.
+    pub unproven: bool,
     /// The command that asked to leave after draining, to be answered when the last batch is closed.
     pub leaving: Option<Origin>,
     /// By template index: whether it can run it.
@@ -79,6 +82,7 @@ impl Worker {
             seen: now,
             check_at: now,
             paused: false,
+            unproven: false,
             leaving: None,
             serves: Vec::new(),
         }
@@ -107,7 +111,7 @@ impl Worker {
 
     /// Slots that may be filled now.
     pub fn credit(&self) -> u32 {
-        if self.standing == Standing::Active && !self.paused {
+        if self.standing == Standing::Active && !self.paused && !self.unproven {
             self.introduction.concurrency.saturating_sub(self.out)
         } else {
             0

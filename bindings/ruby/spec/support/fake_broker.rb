@@ -34,6 +34,7 @@ class FakeBroker
     @heartbeats = heartbeats
     @inbox = Thread::Queue.new
     @set_aside = []
+    @broker_id = SecureRandom.uuid
     @loop = TaskerCore::EventLoop.new('fake-broker', logger: Logger.new($stderr))
     bound = Thread::Queue.new
     @loop.start { bound << bind(endpoint) }
@@ -82,6 +83,7 @@ class FakeBroker
   def register(**overrides)
     request = expect('RegisterWorker')
     answer = Wire.registered(request, **overrides)
+    @broker_id = answer['broker_id']
     send(request.identity, 'WorkerRegistered', answer)
     [request, answer['registration_id']]
   end
@@ -116,7 +118,7 @@ class FakeBroker
     return @inbox << Received.new(identity, message) unless message.type == 'WorkerHeartbeat' && @heartbeats != :kept
     return unless @heartbeats == :answered
 
-    answer = { 'correlation_id' => message['correlation_id'], 'broker_id' => SecureRandom.uuid, 'epoch' => 1 }
+    answer = { 'correlation_id' => message['correlation_id'], 'broker_id' => @broker_id, 'epoch' => 1 }
     @router.send_frames([identity, *TaskerCore::Protocol.encode('HeartbeatAcknowledged', answer)])
   end
 end

@@ -141,6 +141,7 @@ fn the_same_process_gives_back_unrun_what_never_reached_it() {
         -> T.b/1 comes back
         -> B2 closes completed
         -> w is reconnected
+        w beats
         -> w runs B3: T.b/1
         w done T.b/1@B2
         -> ledger: T.b/1 late
@@ -234,6 +235,7 @@ fn a_worker_that_does_not_know_its_batch_must_register() {
         -> T.b/1 comes back
         -> B1 closes completed
         -> w is reconnected
+        w beats
         -> w runs B2: T.b/1
         ",
     );
@@ -591,6 +593,7 @@ fn a_batch_that_never_arrived_is_missed_even_when_its_steps_have_timed_out() {
         w reconnects open=none
         -> B1 closes timeout
         -> w is reconnected
+        w beats
         -> w runs B2: T.a/2
         ",
     );

@@ -150,7 +150,7 @@ module TaskerCore
         take_over(*@elsewhere.partition { |batch| closed.include?(batch.id) })
         @reports.open = true
         @reports.send_all(@registration)
-        @leaving ? unregister : schedule_beat
+        @leaving ? unregister : beat
         @worker.registered(self, fields['templates'] || [])
       end
 
