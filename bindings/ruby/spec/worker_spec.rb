@@ -306,6 +306,12 @@ RSpec.describe TaskerCore::Worker do
 
     after { standby.stop }
 
+    it 'meets the same process as the other one' do
+      worker.start
+      incarnations = [broker, standby].map { |one| one.expect('RegisterWorker')['incarnation'] }
+      expect(incarnations.uniq.size).to eq(1)
+    end
+
     it 'is named the batches of the other one, and gets what they owe' do
       start
       closed = execute({ 'closed' => { handler: 'SpecHandlers::PlainCall' } })

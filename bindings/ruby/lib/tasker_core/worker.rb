@@ -76,7 +76,8 @@ module TaskerCore
       @event_loop.before_sleep = -> { before_sleep }
       @event_loop.on_crash = ->(error) { finish(error) }
       @pool = Pool.new(@concurrency, runner) { |job| @event_loop.push(job) }
-      @sessions = @brokers.map { |url| Session.new(url, @event_loop, self, runner, profile, @logger) }
+      introduction = profile
+      @sessions = @brokers.map { |url| Session.new(url, @event_loop, self, runner, introduction, @logger) }
       @event_loop.start do
         @sessions.each(&:open)
         @event_loop.add(Control.new(@events, @logger) { |hint| hinted(hint) }) if @events.any?
@@ -183,6 +184,7 @@ module TaskerCore
 
     private
 
+    # The same for all brokers: to each of them this is one process.
     def profile
       {
         'name' => name, 'incarnation' => SecureRandom.uuid, 'templates' => @templates.capabilities,
