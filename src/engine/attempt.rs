@@ -165,7 +165,7 @@ impl Engine {
     }
 
     /// Gives up every open step of a batch, because its worker is gone.
-    pub(crate) fn lose_batch(&mut self, now: Now, id: BatchId, why: &str, out: &mut Effects) -> u32 {
+    pub(crate) fn lose_batch(&mut self, now: Now, id: BatchId, why: &str, out: &mut Effects) {
         let batch = self.batches.get_mut(&id).expect("a worker's batches are open");
         let (registration, dispatched) = (batch.registration, batch.dispatched);
         let mut lost = Vec::new();
@@ -175,7 +175,7 @@ impl Engine {
                 lost.push((item.task, item.step));
             }
         }
-        for &(task, step) in &lost {
+        for (task, step) in lost {
             let failure = Failure {
                 class: WORKER_LOST_CLASS.to_owned(),
                 message: why.to_owned(),
@@ -200,6 +200,5 @@ impl Engine {
             self.advance_task(now, task, out);
         }
         self.close_batch(id, BatchState::Failed, out);
-        crate::task::count(lost.len())
     }
 }

@@ -4,8 +4,10 @@
 //!  Created --committed--> Published --first report--> Executing --all accounted for, completion in--> Completed
 //!     (the store's row and the send)                     |   '--some step passed its deadline--> Timeout
 //!                                                        |   '--every step cancelled--> Cancelled
-//!                                                        '--worker lost, superseded or left--> Failed
+//!                                                        '--worker lost or superseded--> Failed
 //! ```
+//! When a worker says itself that it gives up what it has, its batches close as if their completions had named the open
+//! steps as returned.
 //! The engine holds open batches only: `Created`, `Published` and `Executing` differ in what is on the wire, which the
 //! engine does not see, so that they are derived where they are shown.
 
@@ -124,7 +126,7 @@ pub(crate) enum Completion {
     Awaited,
     /// Its closing report: compared with what was recorded when the batch closes, since results may still follow.
     Reported(Vec<CompletedStep>),
-    /// None will come: the worker never received the batch.
+    /// None will come: the worker never received the batch, or has left.
     Waived,
 }
 

@@ -59,7 +59,7 @@ impl Engine {
         self.leave_if_drained(registration, out);
     }
 
-    /// Takes a step back that its worker has not run. The caller advances the task.
+    /// Takes a step back that its worker has not run, or not to the end. The caller advances the task.
     pub(crate) fn return_item(&mut self, id: BatchId, item: usize, why: &Arc<str>, out: &mut Effects) {
         let batch = self.batches.get_mut(&id).expect("the caller has found the item in it");
         let registration = batch.registration;

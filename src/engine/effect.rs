@@ -169,7 +169,7 @@ pub enum FailureCause {
     Failed,
     /// The deadline passed.
     TimedOut,
-    /// The worker was lost, superseded, or left without finishing.
+    /// The worker was lost or superseded.
     WorkerLost,
 }
 

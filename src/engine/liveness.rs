@@ -155,18 +155,7 @@ impl Engine {
         let lost_on_the_way = !unreceived.is_empty();
         let why: Arc<str> = Arc::from("not received by the worker");
         for id in unreceived {
-            let open: Vec<usize> = self.batches[&id].open_items().collect();
-            for item in open {
-                let task = self.batches[&id].items[item].task;
-                self.return_item(id, item, &why, out);
-                self.advance_task(now, task, out);
-            }
-            let batch = self.batches.get_mut(&id).expect("a worker's batches are open");
-            if let Completion::Awaited = batch.completion {
-                batch.completion = Completion::Waived;
-            }
-            let state = batch.closing().expect("its completion is set and no step of it is open");
-            self.close_batch(id, state, out);
+            self.give_back(now, id, &why, out);
         }
         self.remove_worker(registration, "reconnected", out);
         Succession { claimed, lost_on_the_way }
@@ -304,9 +293,40 @@ impl Engine {
             self.leave_if_drained(registration, out);
         } else {
             let why = if why.is_empty() { "the worker left" } else { why };
-            let steps_returned = self.lose_worker(now, registration, "unregistered", why, out);
+            let steps_returned = self.unregister(now, registration, why, out);
             out.reply(origin, Reply::WorkerUnregistered { registration, steps_returned });
         }
+    }
+
+    /// Ends the registration of a worker that says itself that it runs nothing any more: its open steps go back without
+    /// using an attempt. Returns how many those were.
+    fn unregister(&mut self, now: Now, registration: RegistrationId, why: &str, out: &mut Effects) -> u32 {
+        let worker = self.workers.get(registration).expect("the caller has looked it up");
+        let name = worker.name();
+        let batches: Vec<BatchId> = worker.batches.iter().copied().collect();
+        let returned: Arc<str> = Arc::from(why);
+        let steps = batches.into_iter().map(|batch| self.give_back(now, batch, &returned, out)).sum();
+        self.remove_worker(registration, "unregistered", out);
+        out.publish(Notice { worker: Some(name), reason: reason(why), ..Notice::new(NoticeKind::WorkerUnregistered) });
+        steps
+    }
+
+    /// Takes the open steps of a batch back unrun and closes it, without a completion if there was none. Returns how many
+    /// steps those were.
+    fn give_back(&mut self, now: Now, id: BatchId, why: &Arc<str>, out: &mut Effects) -> u32 {
+        let open: Vec<usize> = self.batches[&id].open_items().collect();
+        for &item in &open {
+            let task = self.batches[&id].items[item].task;
+            self.return_item(id, item, why, out);
+            self.advance_task(now, task, out);
+        }
+        let batch = self.batches.get_mut(&id).expect("a worker's batches are open");
+        if let Completion::Awaited = batch.completion {
+            batch.completion = Completion::Waived;
+        }
+        let state = batch.closing().expect("its completion is set and no step of it is open");
+        self.close_batch(id, state, out);
+        count(open.len())
     }
 
     /// Closes the registration of a draining worker that has nothing left.
@@ -319,31 +339,24 @@ impl Engine {
         out.reply(origin, Reply::WorkerUnregistered { registration, steps_returned: 0 });
     }
 
-    /// Gives a worker up; its open steps fail with it. Returns how many those were.
-    fn lose_worker(
-        &mut self,
-        now: Now,
-        registration: RegistrationId,
-        end: &'static str,
-        why: &str,
-        out: &mut Effects,
-    ) -> u32 {
+    /// Gives a worker up; its open steps fail with it.
+    fn lose_worker(&mut self, now: Now, registration: RegistrationId, end: &'static str, why: &str, out: &mut Effects) {
         let worker = self.workers.get(registration).expect("the caller has looked it up");
         let (name, peer) = (worker.name(), worker.peer);
         let batches: Vec<BatchId> = worker.batches.iter().copied().collect();
         // No step may go back to the one that is being given up.
         self.workers.change(registration, |worker| worker.standing = Standing::Unreachable);
-        let steps = batches.into_iter().map(|batch| self.lose_batch(now, batch, why, out)).sum();
+        for batch in batches {
+            self.lose_batch(now, batch, why, out);
+        }
         self.remove_worker(registration, end, out);
-        let kind = if end == "unregistered" { NoticeKind::WorkerUnregistered } else { NoticeKind::WorkerLost };
-        out.publish(Notice { worker: Some(name), reason: reason(why), ..Notice::new(kind) });
+        out.publish(Notice { worker: Some(name), reason: reason(why), ..Notice::new(NoticeKind::WorkerLost) });
         if let Some(peer) = peer
             && end == "lost"
         {
             let message = WorkerMessage::RegisterAgain { reason: "the broker gave this worker up as lost" };
             out.deliveries.push(Deliver::Worker { peer, message });
         }
-        steps
     }
 
     fn remove_worker(&mut self, registration: RegistrationId, end: &'static str, out: &mut Effects) {

@@ -194,14 +194,14 @@ pub enum CompletionStatus {
     Returned,
 }
 
-/// Steps that the worker will not run. No attempt is used up.
+/// Steps that the worker will not run, or not to their end. No attempt is used up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReturnSteps {
     /// Carried back in the acknowledgement.
     pub correlation_id: Uuid,
     /// The steps.
     pub steps: Vec<StepReference>,
-    /// Why, in a few words: `draining`, `unknown handler`, `child died`.
+    /// Why, in a few words: `draining`, `interrupted`, `unknown handler`, `child died`.
     pub reason: String,
 }
 
@@ -225,7 +225,7 @@ pub struct UnregisterWorker {
     pub correlation_id: Uuid,
     /// The registration to close.
     pub registration_id: Uuid,
-    /// `true`: finish what is in flight, take no more, then close. `false`: leave now, unfinished steps go to others.
+    /// `true`: finish what is in flight, take no more, then close. `false`: leave now, unfinished steps go back.
     pub drain: bool,
     /// Why.
     #[serde(default)]

@@ -278,21 +278,77 @@ fn an_idle_worker_drains_at_once() {
 }
 
 #[test]
-fn a_worker_that_leaves_at_once_uses_attempts() {
+fn a_worker_that_leaves_at_once_gives_back_what_it_has_and_uses_no_attempt() {
     check(
         "
-        template t: a b
+        template t: a[limit=1] b[limit=1] c[limit=1]
         w registers 2
         submit T t
         -> w runs B1: T.a/1 T.b/1
         w done T.b
+        -> w runs B2: T.c/1
         w leaves
-        -> T.a/1 worker_lost, again in 0
-        -> B1 closes failed
+        -> T.a/1 comes back
+        -> B1 closes completed
+        -> T.c/1 comes back
+        -> B2 closes completed
+        -> w is unregistered
+        -> w may go, 2 steps given up
+        v registers 2
+        -> v runs B3: T.a/1 T.c/1
+        v done T.a T.c
+        -> T ends complete
+        ",
+    );
+}
+
+#[test]
+fn a_worker_that_leaves_at_once_counts_only_what_was_still_its_own() {
+    check(
+        "
+        template t: a[timeout=1000,limit=1] b
+        w registers 4
+        submit T t + submit U t
+        -> w runs B1: T.a/1 T.b/1 U.a/1 U.b/1
+        w done T.b
+        pass 1000
+        -> T.a/1 timed_out for good
+        -> T ends error
+        -> U.a/1 timed_out for good
+        -> w stops T.a/1 U.a/1: timeout
+        w closes B1 U.b=complete
+        -> w sends again: U.b/1
+        w leaves
+        -> U.b/1 comes back
+        -> B1 closes timeout
+        -> B1 differs: U.b/1 is complete and was returned
         -> w is unregistered
         -> w may go, 1 steps given up
+        v registers 4
+        -> v runs B2: U.b/1
+        ",
+    );
+}
+
+#[test]
+fn what_a_worker_still_reports_after_it_left_is_a_strangers() {
+    check(
+        "
+        template t: a
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
         v registers 1
-        -> v runs B2: T.a/2
+        w leaves
+        -> T.a/1 comes back
+        -> B1 closes completed
+        -> w is unregistered
+        -> w may go, 1 steps given up
+        -> v runs B2: T.a/1
+        w done T.a
+        -> w must register
+        v done T.a
+        -> T ends complete
         ",
     );
 }
