@@ -43,6 +43,8 @@ pub struct Config {
 pub struct Broker {
     /// Selects the `environments.<name>` overrides of templates.
     pub environment: String,
+    /// How long workers may take to report what they run when the broker stops.
+    pub shutdown_timeout_seconds: u64,
 }
 
 /// `[endpoints]`

@@ -1,5 +1,7 @@
 //! `tasker broker`: the broker in production, on a Postgres that is there already.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::migrate::{block_on, database_url};
@@ -33,8 +35,9 @@ impl Arguments {
                 refuse_a_database_that_is_behind(&url)?;
             }
             let database = config.database.url.clone();
+            let shutdown_timeout = Duration::from_secs(config.broker.shutdown_timeout_seconds);
             let broker = Broker::start(Options { config, database_url: url })?;
-            Ok(Running { broker, postgres: None, database })
+            Ok(Running { broker, shutdown_timeout, postgres: None, database })
         };
         serve(global, &self.announcement, start, |_| Ok(()))
     }

@@ -4,9 +4,10 @@
 use std::io;
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use clap::Args;
-use crossbeam_channel::{Receiver, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select, unbounded};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -20,6 +21,10 @@ use crate::server::Broker;
 /// How a shell reports a program that Ctrl-C has ended.
 const INTERRUPTED: i32 = 130;
 
+/// After the time for draining, the last commit, the sockets and a private Postgres have this long to end. Together with
+/// the default of `broker.shutdown_timeout_seconds` it is less than the 30 s that most supervisors give.
+const ENDING: Duration = Duration::from_secs(4);
+
 /// How to tell others that the broker is ready.
 #[derive(Debug, Args)]
 pub(super) struct Announcement {
@@ -31,6 +36,8 @@ pub(super) struct Announcement {
 /// A broker with what it stands on. Stopped in the order of the fields.
 pub(super) struct Running {
     pub broker: Broker,
+    /// How long workers may take to report what they run when the broker stops.
+    pub shutdown_timeout: Duration,
     pub postgres: Option<postgres::Server>,
     pub database: DatabaseUrl,
 }
@@ -72,18 +79,26 @@ pub(super) fn serve(
     let _file = announce(global, announcement, &running)?;
     let end = select! {
         recv(signals) -> name => {
-            info!(signal = name.unwrap_or("?"), "stopping; a second signal ends at once");
+            let seconds = running.shutdown_timeout.as_secs();
+            info!(signal = name.unwrap_or("?"), at_most_seconds = seconds, "draining; a second signal ends at once");
             None
         }
         recv(running.broker.ended()) -> end => end.ok().flatten(),
     };
-    thread::spawn(move || {
-        if let Ok(name) = signals.recv() {
+    let limit = running.shutdown_timeout;
+    thread::spawn(move || match signals.recv_timeout(limit + ENDING) {
+        Ok(name) => {
             warn!(signal = name, "ended at once");
             std::process::exit(INTERRUPTED);
         }
+        Err(RecvTimeoutError::Timeout) => {
+            warn!("did not end in time; what was not acknowledged is not durable");
+            std::process::exit(Exit::Broken as i32);
+        }
+        // The process is about to end.
+        Err(RecvTimeoutError::Disconnected) => {}
     });
-    let stopped = running.broker.stop();
+    let stopped = running.broker.drain(limit);
     if let Some(postgres) = running.postgres {
         postgres.stop().map_err(Failure::from)?;
     }

@@ -1,6 +1,7 @@
 //! `tasker up`: everything in one command, with nothing to configure.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use tracing::info;
@@ -97,6 +98,7 @@ fn start(config: Config, options: &postgres::Options) -> Result<Running, Failure
     let report = block_on(store::migrate(&database_url))??;
     info!(applied = report.applied, version = report.version, "the database is up to date");
     let database = DatabaseUrl::new(&database_url);
+    let shutdown_timeout = Duration::from_secs(config.broker.shutdown_timeout_seconds);
     let broker = Broker::start(Options { config, database_url })?;
-    Ok(Running { broker, postgres: Some(postgres), database })
+    Ok(Running { broker, shutdown_timeout, postgres: Some(postgres), database })
 }

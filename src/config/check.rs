@@ -49,8 +49,9 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
 }
 
 fn ranges(config: &Config) -> Result<(), Problem> {
-    let Config { database, engine, limits, worker, .. } = config;
-    let ranges: [(&'static str, u64, RangeInclusive<u64>); 22] = [
+    let Config { broker, database, engine, limits, worker, .. } = config;
+    let ranges: [(&'static str, u64, RangeInclusive<u64>); 23] = [
+        ("broker.shutdown_timeout_seconds", broker.shutdown_timeout_seconds, 0..=3_600),
         ("database.read_connections", database.read_connections.into(), 1..=100),
         ("database.lease_seconds", database.lease_seconds, 3..=600),
         ("engine.heartbeat_ms", engine.heartbeat_ms, 1_000..=600_000),

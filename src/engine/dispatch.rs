@@ -16,6 +16,7 @@ use crate::planner::Blocked;
 use crate::step::StepInput;
 use crate::task::count;
 use crate::time::Now;
+use crate::workers::Standing;
 
 /// A batch in the making.
 struct Draft {
@@ -28,6 +29,9 @@ struct Draft {
 impl Engine {
     /// Hands ready steps to workers with credit, until either runs out. Returns the batches made.
     pub fn plan(&mut self, now: Now, out: &mut Effects) -> Vec<BatchId> {
+        if self.draining {
+            return Vec::new();
+        }
         let mut made = Vec::new();
         let mut drafts: BTreeMap<RegistrationId, Draft> = BTreeMap::new();
         let mut blocked = Blocked::default();
@@ -56,6 +60,26 @@ impl Engine {
             self.send_batch(now, worker, draft.id, draft.items, out);
         }
         made
+    }
+
+    /// From here on [`plan`](Engine::plan) hands out nothing: what workers have may come back, and the rest waits for
+    /// another engine.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether a worker that can be reached still has something to say that counts: the outcome of an open step, or the
+    /// completion that closes a batch. A step whose outcome is late by now is not waited for.
+    pub fn awaits_reports(&self) -> bool {
+        self.batches.values().any(|batch| {
+            let worker = self.workers.get(batch.registration);
+            let reachable = worker.is_some_and(|worker| match worker.standing {
+                Standing::Active | Standing::Suspect | Standing::Draining => true,
+                Standing::Unreachable | Standing::Awaited => false,
+            });
+            let given_up = batch.items.iter().any(|item| item.status != ItemStatus::Open && item.status.holds_slot());
+            reachable && (batch.open_items().next().is_some() || !given_up)
+        })
     }
 
     /// Takes the next ready step of a task into a batch.

@@ -53,6 +53,8 @@ pub struct Engine {
     pub(crate) loads: Loads,
     /// Steps of live tasks that have not ended.
     pub(crate) steps_unfinished: u64,
+    /// Nothing is planned any more.
+    pub(crate) draining: bool,
 }
 
 impl Engine {
@@ -74,6 +76,7 @@ impl Engine {
             generation: 0,
             loads: Loads::default(),
             steps_unfinished: 0,
+            draining: false,
         }
     }
 

@@ -44,7 +44,7 @@ pub enum RefusalKind {
     UnknownWorker,
     /// A limit on load is reached.
     Overloaded,
-    /// Postgres is away.
+    /// Postgres is away, or the broker is stopping.
     Unavailable,
     /// Postgres refused this one command.
     Refused,

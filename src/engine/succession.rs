@@ -44,5 +44,6 @@ impl Engine {
         }
         self.loads = old.loads.clone();
         self.generation = old.generation + 1;
+        self.draining = old.draining;
     }
 }

@@ -53,7 +53,7 @@ error_codes! {
     UnknownWorker = "unknown_worker", retryable false;
     /// A limit on load is reached; try again later.
     Overloaded = "overloaded", retryable true;
-    /// Postgres is away; try again later.
+    /// Postgres is away, or the broker is stopping; try again later.
     Unavailable = "unavailable", retryable true;
     /// Postgres refused this one command.
     Refused = "refused", retryable false;

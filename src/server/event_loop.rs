@@ -2,6 +2,7 @@
 //! commit group to the writer; while that commits, the next group gathers. Deliveries leave when their group is durable.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never};
 use tasker_engine::{Deliver, Effects, Engine, Event, HealthCounts, Save};
@@ -32,8 +33,8 @@ pub(crate) enum Input {
     Answer(Event),
     /// The writer has no connection, or has one again.
     Postgres(Postgres),
-    /// Finish the group in flight and end.
-    Stop,
+    /// Hand out nothing any more, and end when no worker has anything to report, but within this time.
+    Stop(Duration),
 }
 
 /// What the loop works with.
@@ -74,7 +75,8 @@ pub(super) struct Gathered {
 /// Runs until told to stop. What recovery decided goes out with the first group.
 pub(crate) fn run(parts: Parts, recovered: Effects) -> End {
     let gathering = Gathered { effects: recovered, ..Gathered::default() };
-    let mut state = Loop { parts, gathering, in_flight: None, held: VecDeque::new(), stopping: false, deaf: false };
+    let mut state =
+        Loop { parts, gathering, in_flight: None, held: VecDeque::new(), stop_by: None, stopping: false, deaf: false };
     state.hand_over();
     loop {
         if let Some(end) = state.turn() {
@@ -89,6 +91,9 @@ pub(super) struct Loop {
     pub(super) in_flight: Option<Gathered>,
     /// Inputs that came while a verdict was awaited.
     pub(super) held: VecDeque<Input>,
+    /// The broker drains, until then at most.
+    stop_by: Option<Instant>,
+    /// Nothing is taken any more; what has gathered is committed, and then the loop ends.
     stopping: bool,
     /// The gateway's thread has ended by itself: nobody can be heard or answered any more.
     deaf: bool,
@@ -111,9 +116,12 @@ impl Loop {
             None => {}
         }
         self.decide(events);
+        self.stopping = self.is_drained();
         self.hand_over();
         if self.in_flight.is_some() {
-            return None;
+            // Whoever has no answer to it sends it again, to the next broker.
+            let in_vain = self.is_time_up() && self.parts.health.is_postgres_down();
+            return in_vain.then_some(End::Failed(super::Error::Unfinished));
         }
         if self.deaf {
             return Some(End::Failed(gateway::Stopped.into()));
@@ -133,8 +141,10 @@ impl Loop {
         let closed = never();
         let peers = if full { &closed } else { &self.parts.peers }.clone();
         let inputs = self.parts.inputs.clone();
-        let until = self.parts.engine.next_deadline().and_then(|at| self.parts.clock.instant(at));
-        let timer = until.map_or_else(never, crossbeam_channel::at);
+        let deadline = self.parts.engine.next_deadline().and_then(|at| self.parts.clock.instant(at));
+        // Past it only the writer is waited for.
+        let stop_by = self.stop_by.filter(|_| !self.is_time_up());
+        let timer = deadline.into_iter().chain(stop_by).min().map_or_else(never, crossbeam_channel::at);
         crossbeam_channel::select! {
             recv(inputs) -> input => if let Ok(input) = input { self.take_input(input, events, verdict) },
             recv(peers) -> incoming => match incoming {
@@ -159,15 +169,29 @@ impl Loop {
                 self.parts.clock.commit_ended();
                 *verdict = Some(outcome);
             }
+            // They stay in the inbox for the next broker.
+            Input::Answer(Event::InboxTaken { .. }) if self.stop_by.is_some() => {}
             Input::Answer(event) => events.push_back(event),
             Input::Postgres(state) => self.parts.health.set_postgres(state),
-            Input::Stop => self.stopping = true,
+            Input::Stop(limit) => {
+                self.stop_by = Some(Instant::now() + limit);
+                self.parts.engine.drain();
+                self.parts.health.set_draining();
+            }
         }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.stop_by.is_some() && (self.stopping || self.is_time_up() || !self.parts.engine.awaits_reports())
+    }
+
+    fn is_time_up(&self) -> bool {
+        self.stop_by.is_some_and(|by| Instant::now() >= by)
     }
 
     fn take_incoming(&mut self, incoming: Incoming, events: &mut VecDeque<Event>) {
         match incoming {
-            Incoming::Event(event) => match self.parts.health.refuse_while_down(&event) {
+            Incoming::Event(event) => match self.parts.health.refuse(&event) {
                 // At once: what has gathered waits for the very commit that does not come.
                 Some(refusal) => self.send(vec![refusal]),
                 None => events.push_back(event),

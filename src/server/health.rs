@@ -26,11 +26,12 @@ pub(crate) struct Health {
     epoch: i64,
     started: Instant,
     down_since: Option<Instant>,
+    draining: bool,
 }
 
 impl Health {
     pub fn new(broker_id: Uuid, epoch: i64) -> Health {
-        Health { broker_id, epoch, started: Instant::now(), down_since: None }
+        Health { broker_id, epoch, started: Instant::now(), down_since: None, draining: false }
     }
 
     pub fn set_postgres(&mut self, state: Postgres) {
@@ -40,14 +41,25 @@ impl Health {
         };
     }
 
-    /// The refusal of a new submission, when Postgres has been away for too long. Everything else waits: workers' results
-    /// are held until they are durable, and questions are answered when they can be.
-    pub fn refuse_while_down(&self, event: &Event) -> Option<Outgoing> {
+    pub fn is_postgres_down(&self) -> bool {
+        self.down_since.is_some()
+    }
+
+    pub fn set_draining(&mut self) {
+        self.draining = true;
+    }
+
+    /// The refusal of a new submission, when the broker is stopping or Postgres has been away for too long. Everything else
+    /// is taken or waits: workers' results are held until they are durable, and questions are answered when they can be.
+    pub fn refuse(&self, event: &Event) -> Option<Outgoing> {
         let Event::TasksSubmitted { origin, .. } = event else { return None };
-        if self.down_since?.elapsed() < PATIENCE {
+        let message = if self.draining {
+            "the broker is stopping and takes no new tasks; try again in a moment"
+        } else if self.down_since?.elapsed() >= PATIENCE {
+            "Postgres is away, so that no task can be made durable; try again later"
+        } else {
             return None;
-        }
-        let message = "Postgres is away, so that no task can be made durable; try again later";
+        };
         let reply = Reply::Refused(Refusal::new(RefusalKind::Unavailable, message));
         Some(Outgoing::Reply { to: *origin, reply })
     }
@@ -56,6 +68,9 @@ impl Health {
         let mut problems = Vec::new();
         if self.down_since.is_some() {
             problems.push("Postgres is away: nothing can be made durable".to_owned());
+        }
+        if self.draining {
+            problems.push("the broker is stopping: it takes no new tasks and hands out no steps".to_owned());
         }
         for template in &counts.templates_without_worker {
             problems.push(format!("no worker serves {template}, which has steps waiting"));

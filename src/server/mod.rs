@@ -61,6 +61,9 @@ pub enum Error {
     /// The sockets are gone.
     #[error(transparent)]
     Stopped(#[from] gateway::Stopped),
+    /// Asked to end, and the last changes cannot be made durable in the time given.
+    #[error("stopped while Postgres was away: the last changes are not durable, and nobody was told that they are")]
+    Unfinished,
     /// Our own fault.
     #[error("the event loop ended by a panic; its message is in the log")]
     Panicked,
@@ -142,25 +145,31 @@ impl Broker {
 
     /// Finishes the commit that is under way, sends what it allows, and stops. Work that is with workers stays theirs: they
     /// keep their results until a broker is back.
-    pub fn stop(mut self) -> Result<(), Error> {
-        let result = self.join();
+    pub fn stop(self) -> Result<(), Error> {
+        self.drain(Duration::ZERO)
+    }
+
+    /// Takes no new tasks and hands out no more steps, but what workers report, until they have nothing left to report or
+    /// the time is over; then stops as [`stop`](Broker::stop) does.
+    pub fn drain(mut self, limit: Duration) -> Result<(), Error> {
+        let result = self.join(limit);
         match self.ended.try_recv() {
             Ok(Some(error)) => Err(error),
             Ok(None) | Err(_) => result,
         }
     }
 
-    fn join(&mut self) -> Result<(), Error> {
+    fn join(&mut self, limit: Duration) -> Result<(), Error> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         // The loop may have ended by itself.
-        let _ = self.inputs.send(Input::Stop);
+        let _ = self.inputs.send(Input::Stop(limit));
         thread.join().map_err(|_| Error::Panicked)
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        if self.join().is_err() {
+        if self.join(Duration::ZERO).is_err() {
             error!("the event loop ended by a panic");
         }
     }
@@ -168,7 +177,13 @@ impl Drop for Broker {
 
 /// Lets the writer give the lease back, and ends the runtime.
 fn finish(runtime: Runtime, writing: tokio::task::JoinHandle<()>, end: End) -> Option<Error> {
-    if let Err(error) = runtime.block_on(writing) {
+    if let End::Failed(Error::Unfinished) = end {
+        // It would try until Postgres is back.
+        writing.abort();
+    }
+    if let Err(error) = runtime.block_on(writing)
+        && error.is_panic()
+    {
         error!(%error, "the writer has ended by a panic");
     }
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -71,8 +71,13 @@ pub(crate) async fn run(
             break;
         }
     }
-    if !lost && let Err(error) = writer.release().await {
-        warn!(%error, "failed to give the lease back; it ends by itself");
+    if lost {
+        return;
+    }
+    match tokio::time::timeout(SILENCE, writer.release()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(%error, "failed to give the lease back; it ends by itself"),
+        Err(_) => warn!("Postgres does not answer; the lease is not given back and ends by itself"),
     }
 }
 

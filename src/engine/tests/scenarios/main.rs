@@ -2,6 +2,7 @@
 //! never be saved.
 
 mod dispatching;
+mod draining;
 mod large;
 mod leaving;
 mod operating;

@@ -113,6 +113,11 @@ impl Stage {
         match words[..] {
             ["pass", ms] => self.world.pass(ms.parse().expect("milliseconds")),
             ["crash"] => self.world.crash(),
+            ["drain"] => self.world.engine.drain(),
+            ["awaited?"] => {
+                let awaited = if self.world.engine.awaits_reports() { "reports are" } else { "nothing is" };
+                said.push(format!("{awaited} awaited"));
+            }
             ["hold"] => self.hold_reads = true,
             ["answer"] => {
                 self.hold_reads = false;
