@@ -30,6 +30,14 @@ RSpec.describe 'tasker-worker' do
         end
       end
 
+      class Endless < Waits
+        def process(*) = Thread.handle_interrupt(Object => :never) { super }
+      end
+
+      class Asks
+        def call(*) = ($client ||= TaskerCore::Client.new(broker: #{broker.endpoint.dump})).health_check.status
+      end
+
       class Environment
         def call(*) = ENV.values_at('TASKER_ENV', 'RAILS_ENV')
       end
@@ -172,9 +180,31 @@ RSpec.describe 'tasker-worker' do
     started('a')
     Process.kill('TERM', @process.pid)
     broker.expect('UnregisterWorker')
-    expect(broker.expect('UnregisterWorker')['drain']).to be(false)
+    expect(broker.expect('ReturnSteps')['steps']).to match([include('step' => 'a')])
     unregistered
     expect(@process.value.exitstatus).to eq(4)
+  end
+
+  it 'ends with 4 although a handler cannot be stopped' do
+    start('-t', '0')
+    execute({ 'a' => { handler: 'Endless' } })
+    started('a')
+    Process.kill('TERM', @process.pid)
+    2.times { broker.expect('UnregisterWorker') }
+    unregistered
+    expect(Timeout.timeout(30) { @process.value }.exitstatus).to eq(4)
+    expect(log_until('neither interrupted nor killed')).to include('the time for stopping is up')
+  end
+
+  it 'ends although a handler has left a client open' do
+    start
+    execute({ 'a' => { handler: 'Asks' } })
+    broker.reply(broker.expect('HealthCheck'), 'HealthReport', 'status' => 'ok')
+    broker.expect('ReportPartialResult')
+    Process.kill('TERM', @process.pid)
+    broker.expect('UnregisterWorker')
+    unregistered
+    expect(Timeout.timeout(30) { @process.value }.exitstatus).to eq(0)
   end
 
   it 'ends at once on a second signal' do

@@ -464,16 +464,113 @@ RSpec.describe TaskerCore::Worker do
       expect(stopping.value).to be(true)
     end
 
-    it 'leaves at once when the time is up' do
-      execute({ 'a' => { handler: 'SpecHandlers::Gate' } })
+    def unregistered
+      broker.send(@identity, 'WorkerUnregistered', 'correlation_id' => uuid, 'registration_id' => @registration,
+                                                   'steps_returned' => 0)
+    end
+
+    # Stops with handlers that run, so that the time is up at once.
+    def stop_in_the_middle(handler)
+      sent = execute({ 'a' => { handler: } })
       SpecHandlers::Gate::STARTED.pop
-      stopping = Thread.new { worker.stop(timeout: 0.05) }
+      [Thread.new { worker.stop(timeout: 0) }, sent]
+    end
+
+    it 'interrupts what runs when the time is up, and gives it back' do
+      stopping, sent = stop_in_the_middle('SpecHandlers::Gate')
+      expect(broker.expect('UnregisterWorker')['drain']).to be(true)
+      expect(broker.expect('ReturnSteps').fields)
+        .to include('reason' => 'interrupted', 'steps' => [include('step' => 'a', 'attempt' => 1)])
+      completion = broker.expect('ReportBatchCompletion')
+      expect(completion.fields).to include('batch_id' => sent['batch_id'], 'steps' => [include('status' => 'returned')])
+      broker.reply(completion, 'ResultsAccepted', 'closed_batches' => [sent['batch_id']])
+      unregistered
+      expect(stopping.value).to be(false)
+      expect(worker).not_to be_stuck
+      expect(broker.waiting('ReportPartialResult') + broker.waiting('UnregisterWorker')).to be_empty
+    end
+
+    it 'gives back a step whose handler fails because it was interrupted' do
+      TaskerCore.register_handler('Wraps') do |task, sequence, step|
+        SpecHandlers::Gate.new.process(task, sequence, step)
+      rescue Exception => e # rubocop:disable Lint/RescueException -- as libraries do
+        raise "failed: #{e.message}"
+      end
+      stopping, = stop_in_the_middle('Wraps')
+      expect(broker.expect('ReturnSteps')['reason']).to eq('interrupted')
+      unregistered
+      expect(stopping.value).to be(false)
+      expect(broker.waiting('ReportPartialResult')).to be_empty
+    end
+
+    it 'interrupts a handler that has swallowed the end of its own time' do
+      TaskerCore.register_handler('Stubborn') do |task, sequence, step|
+        SpecHandlers::Gate.new.process(task, sequence, step)
+      rescue TaskerCore::TimeoutError
+        retry
+      end
+      sent = execute({ 'a' => { handler: 'Stubborn' } })
+      SpecHandlers::Gate::STARTED.pop
+      reference = { 'batch_id' => sent['batch_id'], 'task_id' => sent['tasks'][0]['task_id'], 'step' => 'a',
+                    'attempt' => 1 }
+      broker.send(@identity, 'CancelSteps', 'steps' => [reference], 'reason' => 'timeout')
+      SpecHandlers::Gate::STARTED.pop # again
+      stopping = Thread.new { worker.stop(timeout: 0) }
+      expect(broker.expect('ReturnSteps')['steps']).to match([include('step' => 'a')])
+      unregistered
+      expect(stopping.value).to be(false)
+    end
+
+    it 'reports the result of a handler that ends in order when it is interrupted' do
+      TaskerCore.register_handler('Orderly') do |task, sequence, step|
+        SpecHandlers::Gate.new.process(task, sequence, step)
+      rescue TaskerCore::Worker::StopInterrupt
+        'half'
+      end
+      stopping, = stop_in_the_middle('Orderly')
+      expect(broker.expect('ReportPartialResult')['results']).to match([include('result' => '"half"')])
+      unregistered
+      stopping.value
+      expect(broker.waiting('ReturnSteps')).to be_empty
+    end
+
+    it 'kills what cannot be interrupted, and leaves its steps to the broker' do
+      stub_const('TaskerCore::Worker::INTERRUPT_SECONDS', 0.05)
+      TaskerCore.register_handler('Swallows') do |task, sequence, step|
+        SpecHandlers::Gate.new.process(task, sequence, step)
+      rescue Exception # rubocop:disable Lint/RescueException -- as some do
+        retry
+      end
+      stopping, = stop_in_the_middle('Swallows')
       expect(broker.expect('UnregisterWorker')['drain']).to be(true)
       expect(broker.expect('UnregisterWorker')['drain']).to be(false)
-      broker.send(@identity, 'WorkerUnregistered', 'correlation_id' => uuid, 'registration_id' => @registration,
-                                                   'steps_returned' => 1)
+      unregistered
       expect(stopping.value).to be(false)
-      expect(worker.wait(0)).to be(true)
+      expect(worker).not_to be_stuck
+      expect(broker.waiting('ReportPartialResult')).to be_empty
+    end
+
+    it 'says of handlers that cannot even be killed that they still run' do
+      stub_const('TaskerCore::Worker::INTERRUPT_SECONDS', 0.05)
+      TaskerCore.register_handler('Unkillable') do |task, sequence, step|
+        Thread.handle_interrupt(Object => :never) { SpecHandlers::Gate.new.process(task, sequence, step) }
+      end
+      stopping, = stop_in_the_middle('Unkillable')
+      2.times { broker.expect('UnregisterWorker') }
+      unregistered
+      expect(stopping.value).to be(false)
+      expect(worker).to be_stuck
+      expect(log.string).to include('neither interrupted nor killed: a of')
+    end
+
+    it 'ends although the broker is away' do
+      sent = execute({ 'a' => { handler: 'SpecHandlers::Gate' }, 'b' => { handler: 'SpecHandlers::PlainCall' } })
+      SpecHandlers::Gate::STARTED.pop
+      broker.expect('ReportPartialResult')
+      expect(sent['steps'].size).to eq(2)
+      broker.stop
+      expect(Timeout.timeout(30) { worker.stop(timeout: 0) }).to be(false)
+      expect(worker).not_to be_stuck
     end
 
     it 'happens when the broker asks for it, and ends the worker' do

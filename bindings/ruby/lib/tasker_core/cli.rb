@@ -75,9 +75,12 @@ module TaskerCore
       trap_signals
       worker.start
       Thread.new { worker.wait && @signals.push('OVER') }
-      obey(worker, options[:timeout_seconds])
+      code = obey(worker, options[:timeout_seconds])
     ensure
-      ZMQ.terminate
+      # Loops of clients that handlers have opened as well: the context ends only when all sockets are closed.
+      AtExit.close_all
+      # The process would wait for ever for a thread that does not end.
+      exit!(code) if worker&.stuck?
     end
 
     # Pushing to a queue is one of the few things that a signal handler may do.

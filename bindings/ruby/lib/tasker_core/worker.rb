@@ -25,9 +25,11 @@ module TaskerCore
   class Worker
     # A handler is interrupted this long after its time is up, unless the broker said so before.
     GRACE_SECONDS = 1
-    # After the time for stopping is up, the broker has this long to note that the worker leaves.
-    LEAVE_SECONDS = 2
-    private_constant :GRACE_SECONDS, :LEAVE_SECONDS
+    # After the time for stopping is up, handlers have this long to end when they are interrupted, ...
+    INTERRUPT_SECONDS = 1
+    # ... and then the broker has this long to note that the worker leaves.
+    LEAVE_SECONDS = 1
+    private_constant :GRACE_SECONDS, :INTERRUPT_SECONDS, :LEAVE_SECONDS
 
     # @return [String] the worker's name in the fleet
     attr_reader :name
@@ -107,7 +109,8 @@ module TaskerCore
     end
 
     # Takes no more steps, gives back those that have not started, waits for the others and for the broker's
-    # acknowledgements, and leaves. What is not done by then goes to other workers.
+    # acknowledgements, and leaves. Handlers that run longer are interrupted and their steps given back, which uses no
+    # attempt. It takes up to three seconds more than the time given, however handlers and brokers behave.
     #
     # @param timeout [Numeric] seconds
     # @return [Boolean] whether everything was done in time
@@ -122,6 +125,10 @@ module TaskerCore
       @over.wait
       drained
     end
+
+    # @return [Boolean] whether handlers still run that could be neither interrupted nor killed; then a process ends
+    #   only with `exit!`
+    def stuck? = @stuck || false
 
     # @return [Boolean] whether a broker counts on this worker now
     def registered? = @sessions&.any?(&:registered?) || false
@@ -247,9 +254,15 @@ module TaskerCore
       leave(reason)
     end
 
+    # Leaves what is not done to other workers, after an end to the handlers: no step is to run twice at a time.
     def abandon
       left = running_steps
-      @logger.warn("the time for stopping is up; left to other workers: #{left.join('; ')}") if left.any?
+      if left.any?
+        @logger.warn("the time for stopping is up; interrupting #{left.join('; ')}")
+        @pool.interrupt_all
+        return if @drained.wait(INTERRUPT_SECONDS).first
+      end
+      @pool.kill
       @event_loop.post do
         @abandoned = true
         @sessions.each { |session| session.leave(drain: false, reason: 'stopping') }
@@ -280,7 +293,8 @@ module TaskerCore
 
       @error = error
       @event_loop.stop
-      @pool.stop(kill: kill || !error.nil?)
+      @stuck = !@pool.stop(kill: kill || !error.nil?)
+      @logger.warn("these steps can be neither interrupted nor killed: #{running_steps.join('; ')}") if @stuck
       @over.give(true)
     end
   end

@@ -22,7 +22,8 @@ module TaskerCore
       FOOTER = <<~TEXT
 
         Signals:
-          TERM, INT   finish the running steps, give back the others, leave; a second one ends at once
+          TERM, INT   give back what has not started, finish what runs, leave; what runs longer than --timeout
+                      is interrupted and given back. A second one ends at once
           TSTP        take no more steps, finish those at hand, stay
           TTIN        write what every thread is doing to the log
 

@@ -9,7 +9,7 @@ module TaskerCore
     # One attempt of one step, from its arrival until the broker has its outcome.
     #
     #     waiting -> running -> complete | error
-    #        '------------------------------------> returned
+    #        '----------'-------------------------> returned
     #
     # Its outcome is kept until the broker acknowledges it, its status until the batch is closed.
     #
@@ -28,6 +28,8 @@ module TaskerCore
       attr_accessor :carried_by
       # Whether its handler was interrupted because it ran for too long.
       attr_accessor :interrupted
+      # Whether its handler was interrupted because the worker stops.
+      attr_accessor :stopped
       # Whether an outcome that the broker refused was replaced once.
       attr_accessor :replaced
 

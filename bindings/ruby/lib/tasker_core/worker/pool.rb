@@ -8,8 +8,8 @@ module TaskerCore
     # The threads that run handlers. They know nothing of sockets.
     #
     # 1. Runs jobs in the order in which they came, as many at once as there are threads.
-    # 2. Interrupts the one job that it is asked to, and nothing else.
-    # 3. Gives every job back, even when a handler ends its thread.
+    # 2. Interrupts the one job that it is asked to, or all that run, and nothing else.
+    # 3. Gives every job back, even when a handler ends its thread. What is killed is not given back.
     #
     # @api private
     class Pool
@@ -17,7 +17,9 @@ module TaskerCore
       Slot = Struct.new(:thread, :job, :interrupted, :lock)
       # A thread that has computed for this long lets the others, and so the results, go first.
       TURN_SECONDS = 0.001
-      private_constant :Slot, :TURN_SECONDS
+      MASKED = INTERRUPTS.to_h { |kind| [kind, :never] }.freeze
+      LET_IN = INTERRUPTS.to_h { |kind| [kind, :immediate] }.freeze
+      private_constant :Slot, :TURN_SECONDS, :MASKED, :LET_IN
 
       attr_reader :size
 
@@ -61,18 +63,37 @@ module TaskerCore
         true
       end
 
+      # Raises {StopInterrupt} in every handler that runs, whether or not it was interrupted before.
+      def interrupt_all
+        @slots.each do |slot|
+          slot.lock.synchronize do
+            next unless slot.job
+
+            slot.job.stopped = slot.interrupted = true
+            slot.thread.raise(StopInterrupt, 'the worker stops')
+          end
+        end
+      end
+
+      # Ends the threads at once, whatever they do; their jobs are not given back.
+      def kill
+        @killed = true
+        threads.each(&:kill)
+      end
+
       # Ends the threads: at once, or when they have nothing to do.
+      # @return [Boolean] whether they have ended, a second later at most
       def stop(kill: false)
-        @killed = kill
         @jobs.close
-        @slots.each { |slot| slot.thread.kill } if kill
-        @slots.each { |slot| slot.thread.join(1) }
+        self.kill if kill
+        limit = Clock.now + 1
+        threads.map { |thread| thread.join([limit - Clock.now, 0].max) }.all?
       end
 
       private
 
       def start(slot, index)
-        slot.thread = Thread.new { Thread.handle_interrupt(StepInterrupt => :never) { work(slot, index) } }
+        slot.thread = Thread.new { Thread.handle_interrupt(MASKED) { work(slot, index) } }
         slot.thread.name = "tasker-step-#{index}"
         slot.thread.report_on_exception = false
         slot
@@ -95,8 +116,8 @@ module TaskerCore
         not_wanted?(job) ? job.state = :returned : @runner.run(job)
       ensure
         settle(slot)
-        replace(slot, job, index) unless job.ended?
-        @on_end.call(job) unless @killed
+        replace(slot, job, index) unless job.ended? || @killed
+        @on_end.call(job) if job.ended?
       end
 
       # Its batch is closed, it was cancelled, or the broker has given it up already.
@@ -107,17 +128,21 @@ module TaskerCore
       # The handler ended this thread: the job gets an outcome, the pool a new thread.
       def replace(slot, job, index)
         @runner.fail(job, Errors::RetryableError.new('the handler ended the thread that ran it'))
-        start(slot, index) unless @killed
+        start(slot, index)
       end
 
-      # From here on no interrupt is meant for this job; one that is on its way is let in and forgotten.
+      # From here on no interrupt is meant for this job; those that are on their way are let in and forgotten.
       def settle(slot)
         interrupted = slot.lock.synchronize do
           slot.job = nil
           slot.interrupted.tap { slot.interrupted = false }
         end
-        Thread.handle_interrupt(StepInterrupt => :immediate) { Thread.pass } if interrupted
-      rescue StepInterrupt
+        forget_interrupt while interrupted && Thread.pending_interrupt?
+      end
+
+      def forget_interrupt
+        Thread.handle_interrupt(LET_IN) { Thread.pass }
+      rescue *INTERRUPTS
         nil
       end
     end

@@ -75,7 +75,9 @@ module TaskerCore
         jobs.each { |job| bound(job) }
         outcomes, returned = jobs.partition(&:outcome?)
         send_outcomes(outcomes)
-        send_returns(returned, 'not started in time, or cancelled')
+        stopped, unstarted = returned.partition(&:stopped)
+        send_returns(stopped, 'interrupted')
+        send_returns(unstarted, 'not started in time, or cancelled')
         jobs.each { |job| send_completion(job.batch) if job.batch.job_ended }
       end
 

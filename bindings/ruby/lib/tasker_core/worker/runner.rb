@@ -13,7 +13,18 @@ module TaskerCore
     # @api private
     class StepInterrupt < Errors::TimeoutError; end
 
-    # Runs one job and makes its outcome. Whatever a handler does, there is an outcome.
+    # Interrupts a handler because the worker's time for stopping is up. No StandardError: a handler that rescues errors
+    # to try again is not meant to rescue this.
+    #
+    # @api private
+    class StopInterrupt < Exception; end # rubocop:disable Lint/InheritException
+
+    # What the pool masks outside of handlers.
+    INTERRUPTS = [StepInterrupt, StopInterrupt].freeze
+    private_constant :INTERRUPTS
+
+    # Runs one job and makes its outcome. Whatever a handler does, there is an outcome, unless the worker stopped it:
+    # then the job is returned.
     #
     # @api private
     class Runner
@@ -22,12 +33,15 @@ module TaskerCore
         @logger = logger
       end
 
-      # Called with {StepInterrupt} masked: it can only ever hit the handler's own code.
+      # Called with {INTERRUPTS} masked: they can only ever hit the handler's own code.
       # @param job [Job]
       def run(job)
         started_at = Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)
         started = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond)
         ending = ending_of(job)
+        # The failure of a handler that was stopped is the stop's.
+        return job.state = :returned if job.stopped && ending['status'] == 'error'
+
         duration = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond) - started
         job.outcome = { **job.reference, 'started_at_us' => started_at, 'duration_us' => duration, **ending }
         job.state = ending['status'].to_sym
@@ -45,14 +59,14 @@ module TaskerCore
       private
 
       def ending_of(job)
-        returned = Thread.handle_interrupt(StepInterrupt => :immediate) { call(job) }
+        returned = Thread.handle_interrupt(INTERRUPTS.to_h { |kind| [kind, :immediate] }) { call(job) }
         case returned
         when Types::StepHandlerCallResult::Success then complete(job, returned.result, returned.metadata)
         when Types::StepHandlerCallResult::Error then refused(returned)
         else complete(job, returned, nil)
         end
       rescue Exception => e # rubocop:disable Lint/RescueException -- a handler may raise anything
-        log(job, e)
+        log(job, e) unless job.stopped
         failed(e)
       end
 
