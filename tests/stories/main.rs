@@ -3,6 +3,7 @@
 
 mod concurrency;
 mod corruptions;
+mod draining;
 mod events;
 mod exactly_once;
 mod invariants;

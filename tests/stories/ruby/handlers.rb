@@ -52,6 +52,11 @@ module Stories
     end
   end
 
+  # Goes on whatever is done to its thread, as some C code does.
+  class Unkillable < Meet
+    def process(task, sequence, step) = Thread.handle_interrupt(Object => :never) { super }
+  end
+
   # Looks now and then whether it is still wanted, and says so at the gate when it is not.
   class Attentive < Meet
     def process(task, _sequence, step)

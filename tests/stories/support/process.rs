@@ -1,7 +1,7 @@
 //! A broker in a process of its own, as in production, so that it can be killed.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,6 +13,7 @@ use super::ruby::dies_with_us;
 pub struct BrokerProcess {
     child: Child,
     ready: Ready,
+    settings: Vec<(String, String)>,
 }
 
 /// What `tasker broker -o json` says when it can be reached.
@@ -25,26 +26,33 @@ struct Ready {
 impl BrokerProcess {
     /// Starts a broker on free ports and waits until it can be reached.
     pub fn start(database: &Database) -> BrokerProcess {
+        BrokerProcess::start_with(database, &[])
+    }
+
+    /// The same with other settings: `section.key` and value.
+    pub fn start_with(database: &Database, settings: &[(&str, &str)]) -> BrokerProcess {
         let any = vec!["tcp://127.0.0.1:0".to_owned()];
-        BrokerProcess::at(database, &Ready { work: any.clone(), events: any })
+        let variable = |key: &str| format!("TASKER__{}", key.replace('.', "__").to_uppercase());
+        let settings = settings.iter().map(|(key, value)| (variable(key), (*value).to_owned())).collect();
+        BrokerProcess::at(database, &Ready { work: any.clone(), events: any }, settings)
     }
 
     /// Starts another one where this one was.
     pub fn start_again(&mut self, database: &Database) {
-        *self = BrokerProcess::at(database, &self.ready.clone());
+        *self = BrokerProcess::at(database, &self.ready.clone(), std::mem::take(&mut self.settings));
     }
 
-    fn at(database: &Database, endpoints: &Ready) -> BrokerProcess {
+    fn at(database: &Database, endpoints: &Ready, settings: Vec<(String, String)>) -> BrokerProcess {
         let program = env!("CARGO_BIN_EXE_tasker");
         let mut command =
             broker_command(program, database.url(), &endpoints.work.join(","), &endpoints.events.join(","));
-        command.env("TASKER__LOG__LEVEL", "warn").stdout(Stdio::piped());
+        command.envs(settings.iter().cloned()).env("TASKER__LOG__LEVEL", "warn").stdout(Stdio::piped());
         let mut child = command.spawn().expect("cargo has built it");
         let mut line = String::new();
         let stdout = child.stdout.as_mut().expect("it is piped");
         BufReader::new(stdout).read_line(&mut line).expect("the pipe stands");
         let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("not ready: {line:?}: {error}"));
-        BrokerProcess { child, ready }
+        BrokerProcess { child, ready, settings }
     }
 
     pub fn work(&self) -> &str {
@@ -57,11 +65,21 @@ impl BrokerProcess {
         self.child.wait().expect("it is our child");
     }
 
-    /// Stops it in order.
-    pub fn stop(&mut self) {
+    /// Asks it to end.
+    pub fn terminate(&self) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process number"));
         kill(pid, Signal::SIGTERM).expect("it is our child");
-        let status = self.child.wait().expect("it is our child");
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.child.wait().expect("it is our child")
+    }
+
+    /// Stops it in order.
+    pub fn stop(&mut self) {
+        self.terminate();
+        let status = self.ended();
         assert!(status.success(), "the broker ended with {status}");
     }
 }

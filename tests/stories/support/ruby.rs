@@ -41,8 +41,20 @@ pub enum Serves<'a> {
 impl RubyWorker {
     /// Starts a worker with the handlers of these files and folders, and returns at once.
     pub fn start(broker: &str, name: &str, concurrency: u32, handlers: &[PathBuf], serves: &Serves<'_>) -> RubyWorker {
+        RubyWorker::start_with(&[], broker, name, concurrency, handlers, serves)
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(
+        arguments: &[&str],
+        broker: &str,
+        name: &str,
+        concurrency: u32,
+        handlers: &[PathBuf],
+        serves: &Serves<'_>,
+    ) -> RubyWorker {
         let mut command = worker_command(&[broker], name, concurrency, handlers, serves);
-        command.stderr(Stdio::piped());
+        command.args(arguments).stderr(Stdio::piped());
         let mut child = command.spawn().expect("ruby is installed");
         let log = Arc::new(Log::default());
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
@@ -80,11 +92,21 @@ impl RubyWorker {
         let _ = self.child.wait();
     }
 
-    /// Asks the worker to finish what it runs and leave, and waits until it has.
-    pub fn stop(mut self) -> ExitStatus {
+    /// Asks the worker to finish what it runs and leave.
+    pub fn terminate(&self) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process number"));
         kill(pid, Signal::SIGTERM).expect("it is our child");
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(&mut self) -> ExitStatus {
         self.child.wait().expect("it is our child")
+    }
+
+    /// Asks the worker to finish what it runs and leave, and waits until it has.
+    pub fn stop(mut self) -> ExitStatus {
+        self.terminate();
+        self.ended()
     }
 }
 

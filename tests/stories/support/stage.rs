@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tasker_core::client::{self, Client, Command, Subscription};
 use tasker_core::config::Config;
 use tasker_core::protocol::*;
-use tasker_core::server::{Broker, Options};
+use tasker_core::server::{self, Broker, Options};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -51,6 +51,11 @@ impl Stage {
     /// Stops the broker in order.
     pub fn stop(&mut self) {
         self.broker.take().expect("it runs").stop().expect("it ends in order");
+    }
+
+    /// Lets the broker drain, and says how it ended.
+    pub fn drain(&mut self, limit: Duration) -> Result<(), server::Error> {
+        self.broker.take().expect("it runs").drain(limit)
     }
 
     /// Starts it again with other settings, where it was.
