@@ -6,6 +6,7 @@ pub mod config;
 pub mod gateway;
 pub mod postgres;
 pub mod protocol;
+pub mod security;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -10,13 +10,14 @@ const LINES_MAX: usize = 500;
 const IMPORTS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("template", &["tasker_engine"]),
-    ("gateway", &["protocol", "tasker_engine"]),
+    ("gateway", &["protocol", "security", "tasker_engine"]),
     ("store", &["tasker_engine"]),
     ("postgres", &[]),
-    ("config", &["tasker_engine"]),
+    ("security", &[]),
+    ("config", &["security", "tasker_engine"]),
     ("telemetry", &["config"]),
-    ("client", &["protocol"]),
-    ("server", &["config", "gateway", "protocol", "store", "template", "tasker_engine"]),
+    ("client", &["protocol", "security"]),
+    ("server", &["config", "gateway", "protocol", "security", "store", "template", "tasker_engine"]),
 ];
 
 fn root() -> &'static Path {
