@@ -3,10 +3,14 @@
 
 mod check;
 mod load;
+mod peers;
 
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::security::{Peer, SecretKey};
 
 pub use check::is_loopback;
 pub(crate) use load::process_environment;
@@ -23,6 +27,8 @@ pub struct Config {
     pub broker: Broker,
     /// What the broker binds.
     pub endpoints: Endpoints,
+    /// Keys, and who may do what.
+    pub security: Security,
     /// The database.
     pub database: Database,
     /// Times and limits of the engine.
@@ -57,6 +63,18 @@ pub struct Endpoints {
     pub events: Vec<String>,
     /// Whether addresses that other machines can reach may be bound without encryption.
     pub allow_insecure: bool,
+}
+
+/// `[security]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Security {
+    /// Whether keys are demanded of everybody, on every endpoint.
+    pub curve: bool,
+    /// File with the broker's secret key.
+    pub secret_key_file: String,
+    /// Who may connect, and do what.
+    pub peers: Vec<Peer>,
 }
 
 /// `[database]`
@@ -159,6 +177,10 @@ impl TryFrom<String> for LogFormat {
 pub struct Worker {
     /// The broker's work endpoint.
     pub broker: String,
+    /// The broker's public key; empty when it demands none.
+    pub server_public_key: String,
+    /// File with the worker's secret key; empty when none is demanded.
+    pub secret_key_file: String,
     /// Name in the fleet; empty to make one.
     pub name: String,
     /// Steps at the same time.
@@ -202,6 +224,19 @@ impl Config {
             worker_concurrency_max,
             workers_max,
         }
+    }
+}
+
+impl Config {
+    /// The broker's key, when connections need one.
+    pub fn secret_key(&self) -> Result<Option<SecretKey>, Error> {
+        let Security { curve: true, secret_key_file: file, .. } = &self.security else { return Ok(None) };
+        let refuse = |error: crate::security::Error| Error::Value {
+            origin: file.clone(),
+            key: "security.secret_key_file".to_owned(),
+            problem: error.to_string(),
+        };
+        SecretKey::read(Path::new(file)).map(Some).map_err(refuse)
     }
 }
 

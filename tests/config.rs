@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use tasker_core::config::{Config, explain, is_loopback};
+use tasker_core::security::{KeyPair, Role};
 use tempfile::TempDir;
 
 /// Loads `text` as `broker.toml`; a refusal is returned with the folder's name taken out.
@@ -67,12 +68,12 @@ fn a_refusal_names_the_file_and_the_key() {
         (
             "[brokr]\nenvironment = 'test'",
             "broker.toml: brokr: unknown section; there are broker, database, endpoints, engine, limits, log, \
-             postgres, worker",
+             postgres, security, worker",
         ),
         ("engine = 5", "broker.toml: engine: expected a section, found an integer"),
         (
             "heartbeat_ms = 5",
-            "broker.toml: heartbeat_ms: unknown section; there are broker, database, endpoints, engine, limits, log, postgres, worker",
+            "broker.toml: heartbeat_ms: unknown section; there are broker, database, endpoints, engine, limits, log, postgres, security, worker",
         ),
         ("[engine]\nheartbeat_ms = \"5000\"", "broker.toml: engine.heartbeat_ms: expected an integer, found a string"),
         (
@@ -98,8 +99,8 @@ fn a_refusal_names_the_file_and_the_key() {
         (
             "[endpoints]\nwork = [\"tcp://0.0.0.0:7570\"]",
             "broker.toml: endpoints.work: tcp://0.0.0.0:7570 can be reached from other machines and would be neither \
-             encrypted nor authenticated; bind a loopback address, or set endpoints.allow_insecure = true in a network \
-             that you trust",
+             encrypted nor authenticated; set security.curve = true, bind a loopback address, or set \
+             endpoints.allow_insecure = true in a network that you trust",
         ),
         (
             "[engine]\nheartbeat_ms = 999",
@@ -154,6 +155,109 @@ fn a_refusal_names_the_file_and_the_key() {
     for (text, message) in cases {
         assert_eq!(load(text, &[]).expect_err(text), *message, "for {text}");
     }
+}
+
+/// Two keys for documents.
+const KEYS: [&str; 2] = ["Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"];
+
+#[test]
+fn peers_are_read_with_their_roles() {
+    let config = load(
+        &format!(
+            "[endpoints]\nwork = ['tcp://0.0.0.0:7570']\n[security]\ncurve = true\nsecret_key_file = '/k'\n\
+             [[security.peers]]\nname = 'fleet'\npublic_key = '{}'\nrole = 'worker'\nnamespaces = ['billing', '*']\n\
+             [[security.peers]]\nname = 'anna'\npublic_key = '{}'\nrole = 'operator'\n",
+            KEYS[0], KEYS[1]
+        ),
+        &[],
+    )
+    .expect("valid");
+    let [fleet, anna] = &config.security.peers[..] else { panic!("{:?}", config.security) };
+    assert_eq!((fleet.name.as_str(), fleet.role, fleet.namespaces.len()), ("fleet", Role::Worker, 2));
+    assert_eq!((anna.public_key.to_string().as_str(), anna.role), (KEYS[1], Role::Operator));
+}
+
+#[test]
+fn a_peer_that_makes_no_sense_is_refused_with_its_place() {
+    let peer = |lines: &str| format!("[[security.peers]]\nname = 'a'\n{lines}\n");
+    let client = |key: &str| peer(&format!("public_key = '{key}'\nrole = 'client'"));
+    let [one, other] = KEYS;
+    let cases: &[(String, &str)] = &[
+        ("[security]\npeers = 5".into(), "peers: expected a list of tables, found an integer"),
+        ("[security]\npeers = ['a']".into(), "peers[0]: expected a table, found a string"),
+        (client(one) + "rol = 'x'", "peers[0].rol: unknown key; a peer has name, public_key, role, namespaces"),
+        (client(one) + "namespaces = 'x'", "peers[0].namespaces: expected a list of strings, found a string"),
+        (client(one) + "namespaces = [1]", "peers[0].namespaces: expected a list of strings, found a list"),
+        (client(one) + &peer("public_key = 7"), "peers[1].public_key: expected a string, found an integer"),
+        (peer(""), "peers[0].public_key: is missing"),
+        (client("abc"), "peers[0].public_key: is not a key: it has 3 characters instead of 40"),
+        (
+            peer(&format!("public_key = '{one}'\nrole = 'admin'")),
+            "peers[0].role: `admin` is none of worker, client, operator, subscriber",
+        ),
+        (
+            peer(&format!("public_key = '{one}'\nrole = 'worker'")),
+            "peers[0].namespaces: a worker needs the namespaces that it may serve, or \"*\" for all",
+        ),
+        (client(one) + "namespaces = ['x']", "peers[0].namespaces: only workers have namespaces, and this is a client"),
+        (client(one).replace("'a'", "''"), "peers[0].name: a name has 1 to 255 bytes, not 0"),
+        (client(one).replace("'a'", "\"a\\n\""), "peers[0].name: a name has no control characters"),
+        (client(one) + &client(other), "peers[1].name: `a` is the name of security.peers[0] already"),
+        (
+            client(one) + &client(one).replace("'a'", "'b'"),
+            "peers[1].public_key: is the key of security.peers[0] already",
+        ),
+    ];
+    for (text, problem) in cases {
+        assert_eq!(load(text, &[]).expect_err(text), format!("broker.toml: security.{problem}"), "for {text}");
+    }
+    let refused = load("", &[("TASKER__SECURITY__PEERS", "a")]).expect_err("no list of tables");
+    let problem = "TASKER__SECURITY__PEERS: security.peers: is a list of tables, which only a file can have";
+    assert_eq!(refused, problem);
+}
+
+#[test]
+fn keys_that_are_half_given_are_refused() {
+    for (text, problem) in [
+        (
+            "[security]\ncurve = true",
+            "default: security.secret_key_file: must name the file with the broker's key when security.curve is true; \
+             `tasker key new` makes one",
+        ),
+        (
+            "[worker]\nsecret_key_file = '/k'",
+            "default: worker.server_public_key: worker.server_public_key and worker.secret_key_file belong together",
+        ),
+        (
+            "[worker]\nsecret_key_file = '/k'\nserver_public_key = 'x'",
+            "broker.toml: worker.server_public_key: is not a key: it has 1 characters instead of 40",
+        ),
+    ] {
+        assert_eq!(load(text, &[]).expect_err(text), problem, "for {text}");
+    }
+}
+
+#[test]
+fn the_brokers_key_is_read_when_it_is_needed_and_never_shown() {
+    let folder = TempDir::new().expect("temporary folder");
+    let path = folder.path().join("broker.key");
+    let file = path.to_str().expect("UTF-8");
+    let config =
+        |curve: bool| load(&format!("[security]\ncurve = {curve}\nsecret_key_file = '{file}'"), &[]).expect("valid");
+    assert_eq!(config(false).secret_key(), Ok(None));
+    let refused = config(true).secret_key().expect_err("no file").to_string();
+    assert_eq!(
+        refused,
+        format!("{file}: security.secret_key_file: cannot be read: No such file or directory (os error 2)")
+    );
+    std::fs::write(&path, "no key").expect("write");
+    let refused = config(true).secret_key().expect_err("readable by others").to_string();
+    assert!(refused.starts_with(&format!("{file}: security.secret_key_file: can be read by others")), "{refused}");
+    let pair = KeyPair::generate();
+    pair.secret.write(&path, true).expect("written");
+    assert_eq!(config(true).secret_key(), Ok(Some(pair.secret.clone())));
+    let shown = format!("{:?} {}", config(true), serde_json::to_string(&config(true)).expect("serialize"));
+    assert!(!shown.contains(&pair.secret.reveal_text()), "{shown}");
 }
 
 #[test]
@@ -217,7 +321,7 @@ fn a_refused_variable_is_named_with_its_key() {
 
 #[test]
 fn what_is_shown_says_where_it_comes_from_and_hides_the_password() {
-    let environment = [("DATABASE_URL".to_owned(), "postgres://anna:secret@db/tasker".to_owned())];
+    let environment = [("DATABASE_URL".to_owned(), "postgres://anna:geheim@db/tasker".to_owned())];
     let entries = explain(None, environment.clone()).expect("valid");
     let entry = |key: &str| entries.iter().find(|entry| entry.key == key).expect("documented key");
     assert_eq!(entry("database.url").value, "postgres://anna:****@db/tasker");
@@ -225,7 +329,7 @@ fn what_is_shown_says_where_it_comes_from_and_hides_the_password() {
     assert_eq!(entry("engine.heartbeat_ms").origin, "default");
     let config = Config::load(None, environment).expect("valid");
     for shown in [format!("{config:?}"), serde_json::to_string(&config).expect("serialize")] {
-        assert!(!shown.contains("secret") && shown.contains("anna"), "{shown}");
+        assert!(!shown.contains("geheim") && shown.contains("anna"), "{shown}");
     }
 }
 

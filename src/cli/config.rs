@@ -1,7 +1,7 @@
 //! `tasker config show|check`
 
 use clap::Subcommand;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::output::{note, print, print_json};
 use super::{ConfigFile, Exit, Failure, Format, Global};
@@ -49,13 +49,25 @@ fn toml(entries: &[Entry]) -> String {
             text.push_str(&format!("{gap}[{section}]\n"));
             last_section = section;
         }
-        // JSON's strings, numbers, booleans and lists of strings are TOML's too.
-        text.push_str(&format!("{:<40} # {}\n", format!("{name} = {}", entry.value), entry.origin));
+        text.push_str(&format!("{:<40} # {}\n", format!("{name} = {}", toml_value(&entry.value)), entry.origin));
     }
     text
 }
 
-fn sections(entries: &[Entry]) -> Map<String, serde_json::Value> {
+/// JSON's strings, numbers and booleans are TOML's too; tables are written in one line.
+fn toml_value(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(toml_value).collect::<Vec<_>>().join(",")),
+        Value::Object(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|(name, value)| format!("{name} = {}", toml_value(value))).collect();
+            format!("{{ {} }}", fields.join(", "))
+        }
+        value => value.to_string(),
+    }
+}
+
+fn sections(entries: &[Entry]) -> Map<String, Value> {
     let mut sections = Map::new();
     for entry in entries {
         let (section, name) = entry.key.split_once('.').expect("keys have a section");

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::Config;
+use crate::security::PublicKey;
 
 /// Longest path of a Unix socket that every system takes (`sun_path` has 108 bytes on Linux, NUL included).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -36,16 +37,38 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         }
         for endpoint in endpoints {
             check_endpoint(endpoint).map_err(|problem| (key, problem))?;
-            if !config.endpoints.allow_insecure && !is_loopback(endpoint) {
+            if !config.security.curve && !config.endpoints.allow_insecure && !is_loopback(endpoint) {
                 let problem = format!(
                     "{endpoint} can be reached from other machines and would be neither encrypted nor authenticated; \
-                     bind a loopback address, or set endpoints.allow_insecure = true in a network that you trust"
+                     set security.curve = true, bind a loopback address, or set endpoints.allow_insecure = true in a \
+                     network that you trust"
                 );
                 return Err((key, problem));
             }
         }
     }
+    keys(config)?;
     check_endpoint(&config.worker.broker).map_err(|problem| ("worker.broker", problem))
+}
+
+fn keys(config: &Config) -> Result<(), Problem> {
+    let Config { security, worker, .. } = config;
+    if security.curve && security.secret_key_file.is_empty() {
+        let problem =
+            "must name the file with the broker's key when security.curve is true; `tasker key new` makes one";
+        return Err(("security.secret_key_file", problem.to_owned()));
+    }
+    if worker.server_public_key.is_empty() != worker.secret_key_file.is_empty() {
+        let problem = "worker.server_public_key and worker.secret_key_file belong together".to_owned();
+        return Err((
+            if worker.secret_key_file.is_empty() { "worker.secret_key_file" } else { "worker.server_public_key" },
+            problem,
+        ));
+    }
+    match worker.server_public_key.parse::<PublicKey>() {
+        Err(error) if !worker.server_public_key.is_empty() => Err(("worker.server_public_key", error.to_string())),
+        _ => Ok(()),
+    }
 }
 
 fn ranges(config: &Config) -> Result<(), Problem> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ::config::{ConfigError, FileFormat, Map, Source, Value, ValueKind};
 
-use super::{Config, DEFAULTS, DatabaseUrl, check};
+use super::{Config, DEFAULTS, DatabaseUrl, check, peers};
 
 const PREFIX: &str = "TASKER__";
 const DEFAULT_ORIGIN: &str = "default";
@@ -59,6 +59,7 @@ impl Config {
         let settings = Settings::read(file, environment)?;
         let config = settings.deserialize()?;
         check::check(&config).map_err(|(key, problem)| settings.refuse(key, problem))?;
+        peers::check(&config.security.peers).map_err(|(key, problem)| settings.refuse(&key, problem))?;
         Ok(config)
     }
 
@@ -145,7 +146,11 @@ impl Settings {
                 let Some(setting) = self.0.get_mut(&key) else {
                     return Err(refuse(&key, self.unknown_key(&section)));
                 };
-                same_type(&setting.value.kind, &value.kind).map_err(|problem| refuse(&key, problem))?;
+                if key == peers::KEY {
+                    peers::check_types(&value.kind).map_err(|(key, problem)| refuse(&key, problem))?;
+                } else {
+                    same_type(&setting.value.kind, &value.kind).map_err(|problem| refuse(&key, problem))?;
+                }
                 *setting = Setting { value, origin: file.clone() };
             }
         }
@@ -165,6 +170,9 @@ impl Settings {
             return Ok(());
         };
         let refuse = |problem| Error::Value { origin: name.to_owned(), key: key.clone(), problem };
+        if key == peers::KEY {
+            return Err(refuse("is a list of tables, which only a file can have".to_owned()));
+        }
         let Some(setting) = self.0.get_mut(&key) else {
             let section = key.split('.').next().unwrap_or_default();
             let problem = match self.has_section(section) {
@@ -200,7 +208,9 @@ impl Settings {
     }
 
     fn refuse(&self, key: &str, problem: String) -> Error {
-        let origin = self.0.get(key).map_or(DEFAULT_ORIGIN, |setting| &setting.origin);
+        // A key inside of a setting has the setting's origin.
+        let setting = key.split('[').next().unwrap_or(key);
+        let origin = self.0.get(setting).map_or(DEFAULT_ORIGIN, |setting| &setting.origin);
         Error::Value { origin: origin.to_owned(), key: key.to_owned(), problem }
     }
 
@@ -270,7 +280,7 @@ fn parse_as(wanted: &ValueKind, text: &str) -> Result<ValueKind, String> {
     }
 }
 
-fn described(kind: &ValueKind) -> &'static str {
+pub(super) fn described(kind: &ValueKind) -> &'static str {
     match kind {
         ValueKind::Nil => "nothing",
         ValueKind::Boolean(_) => "a boolean",
@@ -287,6 +297,10 @@ fn json(kind: &ValueKind) -> serde_json::Value {
         ValueKind::Boolean(value) => (*value).into(),
         ValueKind::I64(value) => (*value).into(),
         ValueKind::Array(items) => items.iter().map(|item| json(&item.kind)).collect(),
+        ValueKind::Table(values) => {
+            let values: BTreeMap<&String, &Value> = values.iter().collect();
+            values.into_iter().map(|(name, value)| (name.clone(), json(&value.kind))).collect()
+        }
         // Strings and, were there any, whatever else: as text.
         kind => kind.to_string().into(),
     }
