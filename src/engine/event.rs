@@ -214,6 +214,8 @@ pub struct WorkerIntroduction {
     pub language: Arc<str>,
     /// Library and version.
     pub library: Arc<str>,
+    /// The name of the key that it came with, if it needed one. Nobody with another one takes its place.
+    pub key: Option<Arc<str>>,
     /// Batches that it received and whose closing it has not heard of.
     pub open_batches: Vec<BatchId>,
     /// Outcomes that it has not been thanked for.

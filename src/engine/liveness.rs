@@ -107,6 +107,13 @@ impl Engine {
             let message = format!("{limit} workers are registered, which is the limit");
             return Err(Refusal::new(RefusalKind::Overloaded, message).limit(limit.into()));
         }
+        if let Some(earlier) = self.workers.by_name(&introduction.name)
+            && let (Some(owner), Some(key)) = (&earlier.introduction.key, &introduction.key)
+            && owner != key
+        {
+            let message = format!("the name {} belongs to a worker with another key", introduction.name);
+            return Err(Refusal::new(RefusalKind::Forbidden, message).field("name"));
+        }
         for (number, source) in templates.iter().enumerate() {
             self.registry.check(source)?;
             let key = &source.template.key;

@@ -75,6 +75,7 @@ impl Engine {
             pid: snapshot.pid,
             language: snapshot.language,
             library: snapshot.library,
+            key: snapshot.key,
             open_batches: Vec::new(),
             unacknowledged: Vec::new(),
         };

@@ -48,6 +48,8 @@ pub enum RefusalKind {
     Unavailable,
     /// Postgres refused this one command.
     Refused,
+    /// The peer may not do this.
+    Forbidden,
 }
 
 impl RefusalKind {
@@ -69,6 +71,7 @@ impl RefusalKind {
             RefusalKind::Overloaded => "overloaded",
             RefusalKind::Unavailable => "unavailable",
             RefusalKind::Refused => "refused",
+            RefusalKind::Forbidden => "forbidden",
         }
     }
 }

@@ -131,4 +131,6 @@ pub struct WorkerSnapshot {
     pub language: Arc<str>,
     /// Library and version.
     pub library: Arc<str>,
+    /// The name of its key.
+    pub key: Option<Arc<str>>,
 }

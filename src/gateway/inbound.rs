@@ -34,7 +34,7 @@ pub(super) enum Refused {
 }
 
 /// What a message says, and whom to answer.
-type Admitted = Result<(Origin, Incoming), Refused>;
+pub(super) type Admitted = Result<(Origin, Incoming), Refused>;
 
 impl Door {
     /// What a message says to the engine or the server.
@@ -172,6 +172,7 @@ impl Door {
             pid: message.pid,
             language: Arc::from(message.language),
             library: Arc::from(message.library),
+            key: None,
             open_batches: message.open_batches.into_iter().map(BatchId).collect(),
             unacknowledged: results::step_reports("unacknowledged", message.unacknowledged, self.payload_bytes_max)?,
         };

@@ -152,6 +152,7 @@ const fn error_code(kind: RefusalKind) -> ErrorCode {
         RefusalKind::Overloaded => ErrorCode::Overloaded,
         RefusalKind::Unavailable => ErrorCode::Unavailable,
         RefusalKind::Refused => ErrorCode::Refused,
+        RefusalKind::Forbidden => ErrorCode::Forbidden,
     }
 }
 

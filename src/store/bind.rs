@@ -232,6 +232,7 @@ fn registered<'q>(statement: Statement<'q>, rows: &'q Rows<'q>, _: &'q [i32]) ->
         |row| i64::from(row.worker.pid),
         |row| storable(&row.worker.language),
         |row| storable(&row.worker.library),
+        |row| row.worker.key.as_deref(),
         |row| row.ended,
     )
     .bind(capabilities().map(|(registration, _, _)| registration).bind_iter())

@@ -185,25 +185,25 @@ pub(super) const PARTS: [Part; 16] = [
         )",
     },
     Part {
-        parameters: 14,
+        parameters: 15,
         is_needed: |rows| !rows.registered.is_empty(),
         sql: "new_workers AS (
             INSERT INTO tasker.workers (name) SELECT name FROM fence, (SELECT unnest({2}::text[]) AS name) AS row
             ON CONFLICT DO NOTHING
         ), registered AS (
             INSERT INTO tasker.worker_registrations (registration_id, worker, incarnation, broker_id, lane, seq,
-                concurrency, host, pid, language, library, end_reason, ended_at, ended_seq)
-            SELECT registration_id, worker, incarnation, $7, lane, seq, concurrency, host, pid, language, library, ended,
-                CASE WHEN ended IS NOT NULL THEN now() END, CASE WHEN ended IS NOT NULL THEN seq END
+                concurrency, host, pid, language, library, key_name, end_reason, ended_at, ended_seq)
+            SELECT registration_id, worker, incarnation, $7, lane, seq, concurrency, host, pid, language, library, key_name,
+                ended, CASE WHEN ended IS NOT NULL THEN now() END, CASE WHEN ended IS NOT NULL THEN seq END
             FROM fence, (SELECT unnest({1}::uuid[]) AS registration_id, unnest({2}::text[]) AS worker,
                 unnest({3}::uuid[]) AS incarnation, unnest({4}::integer[]) AS concurrency, unnest({5}::text[]) AS host,
                 unnest({6}::bigint[]) AS pid, unnest({7}::text[]) AS language, unnest({8}::text[]) AS library,
-                unnest({9}::text[]) AS ended) AS row
+                unnest({9}::text[]) AS key_name, unnest({10}::text[]) AS ended) AS row
         ), may_run AS (
             INSERT INTO tasker.worker_templates (registration_id, position, namespace, name, version)
             SELECT registration_id, position, namespace, name, version
-            FROM fence, (SELECT unnest({10}::uuid[]) AS registration_id, unnest({11}::integer[]) AS position,
-                unnest({12}::text[]) AS namespace, unnest({13}::text[]) AS name, unnest({14}::text[]) AS version) AS row
+            FROM fence, (SELECT unnest({11}::uuid[]) AS registration_id, unnest({12}::integer[]) AS position,
+                unnest({13}::text[]) AS namespace, unnest({14}::text[]) AS name, unnest({15}::text[]) AS version) AS row
         )",
     },
     Part {

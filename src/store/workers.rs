@@ -11,7 +11,7 @@ use super::recover::number;
 /// The workers of a lane, in order of registration.
 pub(super) async fn unended(session: &mut PgConnection, lane: i16) -> Result<Vec<WorkerSnapshot>, Error> {
     let rows = sqlx::query(
-        "SELECT registration_id, worker, incarnation, concurrency, host, pid, language, library,
+        "SELECT registration_id, worker, incarnation, concurrency, host, pid, language, library, key_name,
              ARRAY (SELECT namespace FROM tasker.worker_templates AS may_run
                     WHERE may_run.registration_id = registration.registration_id ORDER BY position) AS namespaces,
              ARRAY (SELECT name FROM tasker.worker_templates AS may_run
@@ -40,6 +40,7 @@ pub(super) async fn unended(session: &mut PgConnection, lane: i16) -> Result<Vec
             pid: u32::try_from(row.try_get::<i64, _>("pid")?).unwrap_or(0),
             language: row.try_get::<&str, _>("language")?.into(),
             library: row.try_get::<&str, _>("library")?.into(),
+            key: row.try_get::<Option<&str>, _>("key_name")?.map(Into::into),
         });
     }
     Ok(workers)

@@ -86,6 +86,7 @@ pub fn introduction(name: &str) -> WorkerIntroduction {
         pid: 4_000_000_000,
         language: "ruby 3.1".into(),
         library: "tasker_core 0.1.0".into(),
+        key: Some("fleet".into()),
         open_batches: vec![],
         unacknowledged: vec![],
     }

@@ -158,6 +158,7 @@ async fn workers_come_back_while_their_registration_lasts() {
     assert_eq!((found.registration, &*found.name, found.incarnation), (second, "worker-2", worker.incarnation));
     assert_eq!((&found.capabilities, found.concurrency, found.pid), (&worker.capabilities, 5, 4_000_000_000));
     assert_eq!((&*found.host, &*found.language, &*found.library), ("host", "ruby 3.1", "tasker_core 0.1.0"));
+    assert_eq!(found.key.as_deref(), Some("fleet"));
 }
 
 #[tokio::test]

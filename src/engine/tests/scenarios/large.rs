@@ -24,6 +24,7 @@ fn run(steps: &str) -> (usize, usize) {
         pid: 1,
         language: "ruby".into(),
         library: "tasker_core".into(),
+        key: None,
         open_batches: Vec::new(),
         unacknowledged: Vec::new(),
     };

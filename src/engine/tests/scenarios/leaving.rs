@@ -671,3 +671,32 @@ fn workers_go_on_under_the_engine_that_takes_over_after_a_refused_group() {
         ",
     );
 }
+
+#[test]
+fn a_workers_name_belongs_to_the_key_that_it_came_with() {
+    check(
+        "
+        template t: a
+        w registers 1 key=fleet
+        submit T t
+        -> w runs B1: T.a/1
+        w restarts 1 key=thief
+        -> w is refused: forbidden
+        crash
+        w restarts 1 key=thief
+        -> w is refused: forbidden
+        w restarts 1 key=fleet
+        -> T.a/1 worker_lost, again in 0
+        -> B1 closes failed
+        -> w is superseded
+        -> w runs B2: T.a/2
+        w done T.a
+        -> T ends complete
+        w leaves
+        -> B2 closes completed
+        -> w is unregistered
+        -> w may go, 0 steps given up
+        w restarts 1 key=thief
+        ",
+    );
+}

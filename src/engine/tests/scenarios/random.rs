@@ -334,6 +334,7 @@ impl Run {
             pid: 1,
             language: "ruby".into(),
             library: "tasker_core".into(),
+            key: None,
             open_batches: peer.batches.keys().copied().collect(),
             unacknowledged: peer.unacknowledged.clone(),
         };

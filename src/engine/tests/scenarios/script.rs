@@ -256,6 +256,7 @@ impl Stage {
                 pid: 1,
                 language: "ruby".into(),
                 library: "tasker_core".into(),
+                key: None,
                 open_batches: Vec::new(),
                 unacknowledged: Vec::new(),
             },
@@ -283,6 +284,7 @@ impl Stage {
                 ("open", list) => {
                     open = list.split(',').filter(|name| *name != "none").map(|name| self.batch(name)).collect();
                 }
+                ("key", name) => introduction.key = Some(name.into()),
                 ("brings", name) => introduction.templates.push(template(name, "a b(a)")),
                 ("unsent", list) => {
                     introduction.unacknowledged = list.split(',').map(|target| self.outcome(name, target)).collect();

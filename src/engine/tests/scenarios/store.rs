@@ -397,6 +397,7 @@ impl Store {
                         pid: worker.pid,
                         language: worker.language.clone(),
                         library: worker.library.clone(),
+                        key: worker.key.clone(),
                     }
                 })
                 .collect(),
