@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::protocol::{DecodeError, ErrorReply, Message, TaskWaited, WaitForTask, decode, encode};
+use crate::security::ClientKeys;
 
 pub use command::Command;
 use link::Link;
@@ -44,6 +45,34 @@ pub enum Error {
         /// How long we tried.
         waited: Duration,
     },
+    /// The broker does not know the key, or does not let its holder in here.
+    #[error("the broker at {endpoint} refused this key")]
+    KeyRefused {
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// The broker demands a key.
+    #[error("the broker at {endpoint} demands a key, and none was given")]
+    KeyNeeded {
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// There is no encryption there: what was to be secret is not sent.
+    #[error("the one who listens at {endpoint} knows no keys, and one was given")]
+    NoKeysThere {
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// Somebody is there, and closes each connection without a word.
+    #[error("{endpoint} broke off each handshake for {}, as a broker does {}", seconds(.waited), suspicion(.has_keys))]
+    HandshakeBrokenOff {
+        /// The endpoint.
+        endpoint: String,
+        /// How long we tried.
+        waited: Duration,
+        /// Whether we have keys.
+        has_keys: bool,
+    },
     /// The command was sent; whether it was carried out is not known.
     #[error("the broker at {endpoint} was sent the command and did not answer within {}", seconds(.waited))]
     NoAnswer {
@@ -63,6 +92,10 @@ pub enum Error {
     Socket(#[from] zmq::Error),
 }
 
+fn suspicion(has_keys: &bool) -> &'static str {
+    if *has_keys { "that has another server key" } else { "that demands a key" }
+}
+
 fn seconds(duration: &Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
@@ -73,18 +106,26 @@ pub struct Client {
     socket: zmq::Socket,
     link: Link,
     endpoint: String,
+    has_keys: bool,
     timeout: Duration,
 }
 
 impl Client {
-    /// Begins to connect; that nobody is there shows at the first command. `timeout` bounds each command.
+    /// Begins to connect to a broker that demands no keys; that nobody is there shows at the first command. `timeout`
+    /// bounds each command.
     pub fn connect(endpoint: &str, timeout: Duration) -> Result<Client, Error> {
+        Client::connect_with(endpoint, None, timeout)
+    }
+
+    /// Begins to connect, with keys if the broker demands them.
+    pub fn connect_with(endpoint: &str, keys: Option<&ClientKeys>, timeout: Duration) -> Result<Client, Error> {
         let context = zmq::Context::new();
-        let socket = socket(&context, zmq::DEALER)?;
+        let socket = socket(&context, zmq::DEALER, keys)?;
+        // Nobody else can guess it, so that nobody else can take this client's place.
         socket.set_identity(Uuid::new_v4().simple().to_string().as_bytes())?;
-        let link = Link::watch(&context, &socket)?;
+        let link = Link::watch(&context, &socket, endpoint, keys.is_some())?;
         connect(&socket, endpoint)?;
-        Ok(Client { socket, link, endpoint: endpoint.to_owned(), timeout })
+        Ok(Client { socket, link, endpoint: endpoint.to_owned(), has_keys: keys.is_some(), timeout })
     }
 
     /// The same connection with another bound for each command.
@@ -149,14 +190,13 @@ impl Client {
 
     fn send(&mut self, message: &Message, deadline: Instant) -> Result<(), Error> {
         let (header, body) = encode(message);
-        let unreachable = || Error::Unreachable { endpoint: self.endpoint.clone(), waited: self.timeout };
         // A command is not parked for a broker that is not there, to be carried out when nobody waits for it.
         if !self.link.await_connection(deadline)? {
-            return Err(unreachable());
+            return Err(self.unreachable());
         }
         loop {
-            if !poll(&self.socket, zmq::POLLOUT, deadline)? {
-                return Err(unreachable());
+            if !poll(&[(&self.socket, zmq::POLLOUT)], deadline)? {
+                return Err(self.unreachable());
             }
             match self.socket.send_multipart([header.as_slice(), body.as_slice()], zmq::DONTWAIT) {
                 Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => {}
@@ -165,9 +205,19 @@ impl Client {
         }
     }
 
+    fn unreachable(&self) -> Error {
+        let (endpoint, waited) = (self.endpoint.clone(), self.timeout);
+        // A broker with another key cannot read the greeting. One that demands a key usually says so, but its word is lost
+        // when it closes the connection before that was read.
+        match self.link.broken_off() {
+            true => Error::HandshakeBrokenOff { endpoint, waited, has_keys: self.has_keys },
+            false => Error::Unreachable { endpoint, waited },
+        }
+    }
+
     fn receive(&self, deadline: Instant, waited: Duration) -> Result<Vec<Vec<u8>>, Error> {
         loop {
-            if !poll(&self.socket, zmq::POLLIN, deadline)? {
+            if !poll(&[(&self.socket, zmq::POLLIN)], deadline)? {
                 return Err(Error::NoAnswer { endpoint: self.endpoint.clone(), waited });
             }
             match self.socket.recv_multipart(zmq::DONTWAIT) {
@@ -178,12 +228,17 @@ impl Client {
     }
 }
 
-fn socket(context: &zmq::Context, kind: zmq::SocketType) -> Result<zmq::Socket, Error> {
+fn socket(context: &zmq::Context, kind: zmq::SocketType, keys: Option<&ClientKeys>) -> Result<zmq::Socket, Error> {
     let socket = context.socket(kind)?;
     socket.set_linger(0)?;
     socket.set_ipv6(true)?;
     socket.set_handshake_ivl(HANDSHAKE_MS)?;
     socket.set_reconnect_ivl_max(RECONNECT_MS_MAX)?;
+    if let Some(ClientKeys { server, own }) = keys {
+        socket.set_curve_serverkey(server.bytes())?;
+        socket.set_curve_publickey(own.public().bytes())?;
+        socket.set_curve_secretkey(own.reveal())?;
+    }
     Ok(socket)
 }
 
@@ -191,13 +246,15 @@ fn connect(socket: &zmq::Socket, endpoint: &str) -> Result<(), Error> {
     socket.connect(endpoint).map_err(|source| Error::Endpoint { endpoint: endpoint.to_owned(), source })
 }
 
-/// Whether the socket is ready before the deadline. A signal does not cut the wait short.
-fn poll(socket: &zmq::Socket, events: zmq::PollEvents, deadline: Instant) -> Result<bool, Error> {
+/// Whether one of the sockets is ready before the deadline. A signal does not cut the wait short.
+fn poll(sockets: &[(&zmq::Socket, zmq::PollEvents)], deadline: Instant) -> Result<bool, Error> {
+    let mut items: Vec<zmq::PollItem<'_>> =
+        sockets.iter().map(|(socket, events)| socket.as_poll_item(*events)).collect();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up: a wait of half a millisecond must not become a busy loop.
         let left_ms = i64::try_from(left.as_micros().div_ceil(1_000)).unwrap_or(i64::MAX);
-        match socket.poll(events, left_ms) {
+        match zmq::poll(&mut items, left_ms) {
             Err(zmq::Error::EINTR) => {}
             Ok(0) if Instant::now() < deadline => {}
             ready => return Ok(ready? > 0),

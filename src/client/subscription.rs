@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use super::link::Link;
 use super::{Error, connect, poll, socket};
 use crate::protocol::{Event, Message, decode};
+use crate::security::ClientKeys;
 
 /// Every topic: only who hears everything can tell from the sequence that something is missing.
 const PREFIXES: [&str; 2] = ["event.", "control."];
@@ -21,7 +23,9 @@ pub enum Notice {
 
 /// A subscription to all events of a broker.
 pub struct Subscription {
+    /// Closed before the link, which watches it.
     socket: zmq::Socket,
+    link: Link,
     /// The broker process and the sequence number heard last.
     last: Option<(Uuid, u64)>,
     /// The event that revealed a gap, told after it.
@@ -29,25 +33,34 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Begins to connect. Events from before the connection stands are not heard.
+    /// Begins to connect to a broker that demands no keys. Events from before the connection stands are not heard.
     pub fn connect(endpoint: &str) -> Result<Subscription, Error> {
-        let socket = socket(&zmq::Context::new(), zmq::SUB)?;
+        Subscription::connect_with(endpoint, None)
+    }
+
+    /// Begins to connect, with keys if the broker demands them.
+    pub fn connect_with(endpoint: &str, keys: Option<&ClientKeys>) -> Result<Subscription, Error> {
+        let context = zmq::Context::new();
+        let socket = socket(&context, zmq::SUB, keys)?;
         for prefix in PREFIXES {
             socket.set_subscribe(prefix.as_bytes())?;
         }
+        let link = Link::watch(&context, &socket, endpoint, keys.is_some())?;
         connect(&socket, endpoint)?;
-        Ok(Subscription { socket, last: None, held: None })
+        Ok(Subscription { socket, link, last: None, held: None })
     }
 
-    /// The next notice, or `None` when there is none before the deadline.
+    /// The next notice, or `None` when there is none before the deadline. That there will never be one, because the broker
+    /// refused the key, is an error.
     pub fn next(&mut self, deadline: Instant) -> Result<Option<Notice>, Error> {
         if let Some(event) = self.held.take() {
             return Ok(Some(Notice::Event(event)));
         }
         loop {
-            if !poll(&self.socket, zmq::POLLIN, deadline)? {
+            if !poll(&[(&self.socket, zmq::POLLIN), (self.link.monitor(), zmq::POLLIN)], deadline)? {
                 return Ok(None);
             }
+            self.link.catch_up()?;
             let frames = match self.socket.recv_multipart(zmq::DONTWAIT) {
                 Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => continue,
                 received => received?,
