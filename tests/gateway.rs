@@ -21,6 +21,7 @@ fn options() -> Options {
         work: vec!["tcp://127.0.0.1:0".to_owned()],
         events: vec!["tcp://127.0.0.1:0".to_owned()],
         allow_insecure: false,
+        security: None,
         peers_max: 100,
         payload_bytes_max: 1_000,
         message_bytes_max: 100_000,

@@ -15,6 +15,7 @@ use super::inbound::{Door, Refused};
 use super::limits::*;
 use super::notices::{Published, Publisher};
 use super::peers::Peers;
+use super::roles::Guard;
 use super::sockets::Sockets;
 use super::templates::Compiler;
 use super::{Incoming, Options, Outgoing, Settings, outbound};
@@ -65,6 +66,7 @@ pub(super) struct Carrier {
     unreachable: BTreeSet<PeerId>,
     peers: Peers,
     door: Door,
+    guard: Guard,
     settings: Settings,
     publisher: Publisher,
 }
@@ -105,6 +107,7 @@ impl Carrier {
             unreachable: BTreeSet::new(),
             peers: Peers::new(options.peers_max),
             door,
+            guard: Guard::new(options.security.map(|security| security.access)),
             settings,
             publisher: Publisher::new(options.broker_id),
         }
@@ -252,12 +255,20 @@ impl Carrier {
             if self.held.is_some() || !frames.read(&self.sockets.router) {
                 return;
             }
-            self.take(&frames);
+            self.take(&mut frames);
         }
     }
 
-    fn take(&mut self, frames: &Frames) {
-        let Some(peer) = self.peers.seen(&frames.routing_id) else {
+    fn take(&mut self, frames: &mut Frames) {
+        let first = (frames.count > 0).then_some(&mut frames.header);
+        let sender = self.guard.sender(&frames.routing_id, first);
+        let user = sender.as_ref().map(|sender| sender.user.as_str());
+        if let Some(displaced) = user.and_then(|user| self.peers.displace(&frames.routing_id, user)) {
+            tracing::warn!(peer = displaced.0, "another key came with the routing id of a peer");
+            self.unreachable.insert(displaced);
+            self.hand_over();
+        }
+        let Some(peer) = self.peers.seen(&frames.routing_id, user) else {
             let error = ErrorReply::new(ErrorCode::Overloaded, "the broker has as many peers as it takes");
             let error = ErrorReply { retry_after_ms: Some(RETRY_AFTER_MS), ..error };
             // Whether a stranger can be reached is nobody's concern.
@@ -273,7 +284,7 @@ impl Carrier {
         };
         // A heartbeat is never refused: it costs nothing, and a refusal would cost the worker its steps.
         let vital = message.message_type() == MessageType::WorkerHeartbeat;
-        match self.door.admit(peer, message) {
+        match self.guard.admit(&self.door, peer, sender.as_ref(), message) {
             Ok((origin, incoming)) => {
                 self.peers.pardon(peer);
                 if self.peers.ask(peer) || vital {

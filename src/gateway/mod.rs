@@ -5,13 +5,16 @@ mod carrier;
 mod fields;
 mod inbound;
 mod limits;
+mod log_limit;
 mod notices;
 mod outbound;
 mod peers;
 mod results;
+mod roles;
 mod sockets;
 mod summary;
 mod templates;
+mod zap;
 
 use std::fmt;
 use std::io;
@@ -23,6 +26,7 @@ use tasker_engine::{Event, Notice, Origin, PeerId, Reply, TaskId, WorkerMessage}
 use uuid::Uuid;
 
 use crate::protocol::{self, ControlKind, HealthLevel};
+use crate::security::{Access, SecretKey};
 use carrier::{Carrier, Parcel, Wake};
 use sockets::Sockets;
 
@@ -39,6 +43,8 @@ pub struct Options {
     pub events: Vec<String>,
     /// Whether TCP endpoints other than loopback may be bound, although nothing on them is encrypted or authenticated.
     pub allow_insecure: bool,
+    /// Keys are demanded of everybody, on every endpoint; `None` demands none.
+    pub security: Option<Security>,
     /// Peers that are told apart at a time; further ones are refused.
     pub peers_max: usize,
     /// Largest payload (context, result) in bytes.
@@ -63,6 +69,15 @@ pub struct Options {
     pub environment: Option<String>,
     /// Compiles those templates.
     pub parse_template: TemplateParser,
+}
+
+/// What CURVE needs.
+#[derive(Clone, Debug)]
+pub struct Security {
+    /// The broker's own key.
+    pub key: SecretKey,
+    /// Who may connect, and do what.
+    pub access: Access,
 }
 
 /// Where the sockets are bound, with the ports that were picked for port 0.
@@ -115,7 +130,7 @@ pub enum Error {
         reason: String,
     },
     /// An endpoint that others than this machine can reach, without encryption.
-    #[error("refused to bind {endpoint}: it is not a loopback address, and allow_insecure is not set")]
+    #[error("refused to bind {endpoint}: it is not a loopback address, and neither CURVE nor allow_insecure is on")]
     Insecure {
         /// As configured.
         endpoint: String,

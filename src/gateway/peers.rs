@@ -21,6 +21,8 @@ pub(super) struct Peers {
 #[derive(Debug)]
 struct Peer {
     routing_id: Box<[u8]>,
+    /// Its key; none without CURVE.
+    user: Option<Box<str>>,
     worker: bool,
     outstanding: u32,
     offences: u8,
@@ -34,7 +36,7 @@ impl Peers {
     }
 
     /// The number of the peer that sent a message, a new one for a new peer; `None` when there are too many peers.
-    pub(super) fn seen(&mut self, routing_id: &[u8]) -> Option<PeerId> {
+    pub(super) fn seen(&mut self, routing_id: &[u8], user: Option<&str>) -> Option<PeerId> {
         self.messages_seen += 1;
         if let Some(&id) = self.ids.get(routing_id) {
             self.entry(id).seen_at_message = self.messages_seen;
@@ -50,8 +52,21 @@ impl Peers {
         let (id, routing_id) = (PeerId(self.numbers_given), Box::<[u8]>::from(routing_id));
         self.ids.insert(routing_id.clone(), id);
         let seen_at_message = self.messages_seen;
-        let peer = Peer { routing_id, worker: false, outstanding: 0, offences: 0, silent_until: None, seen_at_message };
+        let user = user.map(Box::from);
+        let peer =
+            Peer { routing_id, user, worker: false, outstanding: 0, offences: 0, silent_until: None, seen_at_message };
         self.peers.insert(id, peer);
+        Some(id)
+    }
+
+    /// Forgets and returns the peer of this routing id when it came with another key: the socket has given the place to
+    /// the newcomer, who is not to be taken for it.
+    pub(super) fn displace(&mut self, routing_id: &[u8], user: &str) -> Option<PeerId> {
+        let id = *self.ids.get(routing_id)?;
+        if self.entry(id).user.as_deref() == Some(user) {
+            return None;
+        }
+        self.forget(id);
         Some(id)
     }
 
@@ -139,34 +154,46 @@ mod tests {
     #[test]
     fn a_number_is_never_given_twice() {
         let mut peers = Peers::new(10);
-        let first = peers.seen(b"a").expect("room");
-        assert_eq!(peers.seen(b"a"), Some(first));
+        let first = peers.seen(b"a", None).expect("room");
+        assert_eq!(peers.seen(b"a", None), Some(first));
         peers.forget(first);
-        assert_ne!(peers.seen(b"a"), Some(first));
+        assert_ne!(peers.seen(b"a", None), Some(first));
         assert_eq!(peers.routing_id(first), None);
+    }
+
+    #[test]
+    fn a_routing_id_belongs_to_the_key_that_it_came_with() {
+        let mut peers = Peers::new(10);
+        let first = peers.seen(b"a", Some("anna")).expect("room");
+        assert_eq!(peers.displace(b"a", "anna"), None);
+        assert_eq!(peers.seen(b"a", Some("anna")), Some(first));
+        assert_eq!(peers.displace(b"b", "mallory"), None, "nobody had it");
+        assert_eq!(peers.displace(b"a", "mallory"), Some(first));
+        assert_eq!(peers.routing_id(first), None, "what is meant for the one must not reach the other");
+        assert_ne!(peers.seen(b"a", Some("mallory")), Some(first));
     }
 
     #[test]
     fn a_full_table_keeps_workers_and_those_who_wait_for_an_answer() {
         let mut peers = Peers::new(4);
-        let ids: Vec<PeerId> = (b'a'..=b'd').map(|name| peers.seen(&[name]).expect("room")).collect();
+        let ids: Vec<PeerId> = (b'a'..=b'd').map(|name| peers.seen(&[name], None).expect("room")).collect();
         peers.mark_worker(ids[0], true);
         assert!(peers.ask(ids[1]));
-        assert!(peers.seen(b"e").is_some());
+        assert!(peers.seen(b"e", None).is_some());
         let known: Vec<bool> = ids.iter().map(|&id| peers.routing_id(id).is_some()).collect();
         assert_eq!(known, [true, true, false, true]);
-        assert!(peers.seen(b"f").is_some(), "makes room again");
+        assert!(peers.seen(b"f", None).is_some(), "makes room again");
         for id in 1..=10 {
             peers.mark_worker(PeerId(id), true);
         }
-        assert_eq!(peers.seen(b"g"), None);
-        assert!(peers.seen(b"a").is_some(), "those who are in stay in");
+        assert_eq!(peers.seen(b"g", None), None);
+        assert!(peers.seen(b"a", None).is_some(), "those who are in stay in");
     }
 
     #[test]
     fn offences_in_a_row_silence_and_a_readable_message_forgives() {
         let mut peers = Peers::new(1);
-        let id = peers.seen(b"a").expect("room");
+        let id = peers.seen(b"a", None).expect("room");
         for _ in 1..OFFENCES_MAX {
             assert!(!peers.offend(id));
         }
@@ -182,7 +209,7 @@ mod tests {
     #[test]
     fn unanswered_commands_are_bounded() {
         let mut peers = Peers::new(1);
-        let id = peers.seen(b"a").expect("room");
+        let id = peers.seen(b"a", None).expect("room");
         for _ in 0..COMMANDS_OUTSTANDING_MAX {
             assert!(peers.ask(id));
         }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use zmq::{Context, Socket, SocketType};
 
+use super::zap::{self, Domain, Zap};
 use super::{Endpoints, Error, Options};
 
 /// Messages that one peer may leave unread before it counts as unreachable.
@@ -33,19 +34,28 @@ pub(super) struct Sockets {
     pub(super) router: Socket,
     pub(super) publisher: Socket,
     pub(super) endpoints: Endpoints,
+    /// After the sockets, which ask it for every connection.
+    _zap: Option<Zap>,
 }
 
 impl Sockets {
     pub(super) fn bind(options: &Options) -> Result<Sockets, Error> {
         let context = Context::new();
-        let router = socket(&context, zmq::ROUTER, options)?;
+        let zap =
+            options.security.as_ref().map(|security| Zap::start(&context, security.access.clone())).transpose()?;
+        let mut router = socket(&context, zmq::ROUTER, options)?;
         router.set_router_mandatory(true).map_err(Error::Socket)?;
         router.set_router_handover(true).map_err(Error::Socket)?;
         // On the wire an XPUB is a PUB; on this side it tells which topics somebody wants.
-        let publisher = socket(&context, zmq::XPUB, options)?;
-        let work = bind_all(&router, &options.work, options.allow_insecure)?;
-        let events = bind_all(&publisher, &options.events, options.allow_insecure)?;
-        Ok(Sockets { router, publisher, endpoints: Endpoints { work, events } })
+        let mut publisher = socket(&context, zmq::XPUB, options)?;
+        if let Some(security) = &options.security {
+            zap::demand_keys(&mut router, security, Domain::Work).map_err(Error::Socket)?;
+            zap::demand_keys(&mut publisher, security, Domain::Events).map_err(Error::Socket)?;
+        }
+        let any_address = options.allow_insecure || options.security.is_some();
+        let work = bind_all(&router, &options.work, any_address)?;
+        let events = bind_all(&publisher, &options.events, any_address)?;
+        Ok(Sockets { router, publisher, endpoints: Endpoints { work, events }, _zap: zap })
     }
 }
 
@@ -70,14 +80,14 @@ fn socket(context: &Context, kind: SocketType, options: &Options) -> Result<Sock
 }
 
 /// Binds, and says where: with the port that was picked for port 0, with the path for `ipc://*`.
-fn bind_all(socket: &Socket, endpoints: &[String], allow_insecure: bool) -> Result<Vec<String>, Error> {
-    endpoints.iter().map(|endpoint| bind(socket, endpoint, allow_insecure)).collect()
+fn bind_all(socket: &Socket, endpoints: &[String], any_address: bool) -> Result<Vec<String>, Error> {
+    endpoints.iter().map(|endpoint| bind(socket, endpoint, any_address)).collect()
 }
 
-fn bind(socket: &Socket, endpoint: &str, allow_insecure: bool) -> Result<String, Error> {
+fn bind(socket: &Socket, endpoint: &str, any_address: bool) -> Result<String, Error> {
     let failed = |reason: String| Error::Bind { endpoint: endpoint.to_owned(), reason };
     match endpoint.split_once("://") {
-        Some(("tcp", address)) if is_loopback(address) || allow_insecure => {}
+        Some(("tcp", address)) if is_loopback(address) || any_address => {}
         Some(("tcp", _)) => return Err(Error::Insecure { endpoint: endpoint.to_owned() }),
         Some(("ipc", path)) => check_path(path).map_err(failed)?,
         _ => return Err(failed("only tcp:// and ipc:// endpoints can be bound".to_owned())),

@@ -22,9 +22,10 @@ use tokio::runtime::Runtime;
 use tracing::{error, info};
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::gateway::{self, Endpoints, Gateway, Outgoing};
 use crate::protocol::ControlKind;
+use crate::security::Access;
 use crate::store;
 use clock::Clock;
 use event_loop::{End, Input, Parts};
@@ -41,6 +42,9 @@ pub struct Options {
 /// Why a broker did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A setting that is only looked at when it is needed.
+    #[error(transparent)]
+    Config(#[from] config::Error),
     /// The sockets.
     #[error(transparent)]
     Gateway(#[from] gateway::Error),
@@ -73,6 +77,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Broker {
     endpoints: Endpoints,
+    access: Option<Access>,
     inputs: Sender<Input>,
     ended: Receiver<Option<Error>>,
     thread: Option<JoinHandle<()>>,
@@ -89,6 +94,9 @@ impl Broker {
             .build()
             .map_err(Error::Thread)?;
         let config = options.config;
+        let security =
+            config.secret_key()?.map(|key| gateway::Security { key, access: Access::new(&config.security.peers) });
+        let access = security.as_ref().map(|security| security.access.clone());
         let clock = Clock::start();
         let lease = Duration::from_secs(config.database.lease_seconds);
         let claimed = runtime.block_on(recovery::claim(&options.database_url, broker_id, lease))?;
@@ -99,7 +107,7 @@ impl Broker {
         let engine = runtime.block_on(recovery::recover(&pool, &config, clock.now(), &mut effects))?;
 
         let (to_loop, peers) = crossbeam_channel::bounded(config.limits.inbox_events_max as usize);
-        let gateway = Gateway::start(gateway_options(&config, broker_id, claimed.epoch()), to_loop)?;
+        let gateway = Gateway::start(gateway_options(&config, security, broker_id, claimed.epoch()), to_loop)?;
         let (inputs, for_loop) = crossbeam_channel::unbounded();
         let (groups, for_writer) = tokio::sync::mpsc::unbounded_channel();
         let renew_every = lease / 3;
@@ -130,12 +138,17 @@ impl Broker {
         let builder = std::thread::Builder::new().name("engine".to_owned());
         let thread = builder.spawn(work).map_err(Error::Thread)?;
         info!(%broker_id, work = ?endpoints.work, events = ?endpoints.events, "the broker is ready");
-        Ok(Broker { endpoints, inputs, ended, thread: Some(thread) })
+        Ok(Broker { endpoints, access, inputs, ended, thread: Some(thread) })
     }
 
     /// Where peers connect to.
     pub fn endpoints(&self) -> &Endpoints {
         &self.endpoints
+    }
+
+    /// The list of peers in force, to be exchanged; none when no keys are demanded.
+    pub fn access(&self) -> Option<&Access> {
+        self.access.as_ref()
     }
 
     /// Gets a message when the broker has ended: the reason, if it ended by itself.
@@ -193,11 +206,17 @@ fn finish(runtime: Runtime, writing: tokio::task::JoinHandle<()>, end: End) -> O
     }
 }
 
-fn gateway_options(config: &Config, broker_id: Uuid, epoch: i64) -> gateway::Options {
+fn gateway_options(
+    config: &Config,
+    security: Option<gateway::Security>,
+    broker_id: Uuid,
+    epoch: i64,
+) -> gateway::Options {
     gateway::Options {
         work: config.endpoints.work.clone(),
         events: config.endpoints.events.clone(),
         allow_insecure: config.endpoints.allow_insecure,
+        security,
         peers_max: config.limits.peers_max as usize,
         payload_bytes_max: config.limits.payload_bytes_max,
         message_bytes_max: config.limits.message_bytes_max,
