@@ -22,8 +22,10 @@ mod config;
 mod failure;
 mod health;
 mod input;
+mod key;
 mod migrate;
 mod output;
+mod reload;
 mod serve;
 mod step;
 mod task;
@@ -32,14 +34,16 @@ mod time;
 mod up;
 mod worker;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::client::Client;
+use crate::client::{Client, Subscription};
+use crate::security::{ClientKeys, PublicKey, SecretKey};
 pub use failure::{Exit, Failure};
 
 /// Where the broker is when nothing else is said; the first default of `endpoints.work`.
@@ -70,6 +74,12 @@ struct Global {
     /// The broker's events endpoint, for live progress [default: that of the default broker, else none]
     #[arg(long, global = true, value_name = "ENDPOINT", env = "TASKER_EVENTS")]
     events: Option<String>,
+    /// The broker's public key, when it demands keys
+    #[arg(long, global = true, value_name = "KEY", env = "TASKER_SERVER_KEY", allow_hyphen_values = true)]
+    server_key: Option<String>,
+    /// File with the secret key of this client, when the broker demands keys
+    #[arg(long, global = true, value_name = "FILE", env = "TASKER_KEY_FILE")]
+    key_file: Option<OsString>,
     /// How long to wait for an answer of the broker, for example 500ms, 5s, 2m
     #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = time::parse_duration)]
     timeout: Duration,
@@ -106,6 +116,9 @@ enum Command {
     Worker(worker::Command),
     /// Ask the broker how it is
     Health(health::Arguments),
+    /// Make keys for brokers, workers and clients
+    #[command(subcommand)]
+    Key(key::Command),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -123,7 +136,30 @@ struct ConfigFile {
 
 impl Global {
     fn connect(&self) -> Result<Client, Failure> {
-        Ok(Client::connect(&self.broker, self.timeout)?)
+        self.connect_to(&self.broker)
+    }
+
+    fn connect_to(&self, endpoint: &str) -> Result<Client, Failure> {
+        Ok(Client::connect_with(endpoint, self.keys()?.as_ref(), self.timeout)?)
+    }
+
+    fn subscribe(&self) -> Result<Option<Subscription>, Failure> {
+        let Some(endpoint) = self.events() else { return Ok(None) };
+        Ok(Some(Subscription::connect_with(endpoint, self.keys()?.as_ref())?))
+    }
+
+    /// The keys, if any were given. An empty variable is how a shell script says "not set".
+    fn keys(&self) -> Result<Option<ClientKeys>, Failure> {
+        let server = self.server_key.as_deref().filter(|key| !key.is_empty());
+        let file = self.key_file.as_deref().filter(|file| !file.is_empty()).map(Path::new);
+        let (server, file) = match (server, file) {
+            (None, None) => return Ok(None),
+            (Some(server), Some(file)) => (server, file),
+            _ => return Err(Failure::usage("--server-key and --key-file belong together")),
+        };
+        let server: PublicKey =
+            server.parse().map_err(|error| Failure::usage(format!("the value of --server-key {error}")))?;
+        Ok(Some(ClientKeys { server, own: read_key(file)? }))
     }
 
     /// Where events are. Those of the default broker would be another broker's for every other endpoint.
@@ -133,6 +169,11 @@ impl Global {
             None => (self.broker == DEFAULT_BROKER).then_some(DEFAULT_EVENTS),
         }
     }
+}
+
+/// Reads a secret key that the command line names.
+fn read_key(file: &Path) -> Result<SecretKey, Failure> {
+    SecretKey::read(file).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
 }
 
 /// Runs the command line of this process.
@@ -165,6 +206,7 @@ impl Cli {
             Command::Step(command) => command.run(global),
             Command::Worker(command) => command.run(global),
             Command::Health(arguments) => arguments.run(global),
+            Command::Key(command) => command.run(global),
             Command::Config(command) => command.run(global),
             Command::Completions(arguments) => arguments.run(),
         }

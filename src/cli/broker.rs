@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::migrate::{block_on, database_url};
+use super::reload::Reload;
 use super::serve::{Announcement, Running, serve};
 use super::{ConfigFile, Exit, Failure, Global};
 use crate::config::Config;
@@ -27,7 +28,10 @@ impl Arguments {
         let file = self.config.file.as_deref();
         let config = Config::from_process(file)?;
         let url = database_url(&config, file)?.to_owned();
+        // Before the database is touched, so that what is wrong here costs nothing. The start reads it again.
+        config.secret_key()?;
         telemetry::start(&config.log)?;
+        let reload = Reload::of(self.config.file.clone());
         let start = move || {
             if self.migrate {
                 block_on(store::migrate(&url))??;
@@ -39,7 +43,7 @@ impl Arguments {
             let broker = Broker::start(Options { config, database_url: url })?;
             Ok(Running { broker, shutdown_timeout, postgres: None, database })
         };
-        serve(global, &self.announcement, start, |_| Ok(()))
+        serve(global, &self.announcement, Some(&reload), start, |_| Ok(()))
     }
 }
 

@@ -108,8 +108,8 @@ fn hint(refusal: &ErrorReply) -> Option<String> {
         | ErrorCode::InvalidJson
         | ErrorCode::TooLarge
         | ErrorCode::UnknownWorker
-        | ErrorCode::Refused
-        | ErrorCode::Forbidden => return None,
+        | ErrorCode::Refused => return None,
+        ErrorCode::Forbidden => "the broker's configuration says what a key may do, in [[security.peers]]",
     };
     Some(advice.to_owned())
 }
@@ -138,6 +138,18 @@ impl From<client::Error> for Failure {
                 return Failure::new(Exit::Unreachable, error.to_string())
                     .with_hint("is it running? --broker or TASKER_BROKER says where; `tasker up` starts one");
             }
+            client::Error::KeyRefused { .. } => {
+                return Failure::new(Exit::Refused, error.to_string()).with_hint(
+                    "`tasker key public FILE` prints the key that [[security.peers]] of the broker has to list",
+                );
+            }
+            client::Error::KeyNeeded { .. }
+            | client::Error::NoKeysThere { .. }
+            | client::Error::HandshakeBrokenOff { .. } => {
+                return Failure::new(Exit::Unreachable, error.to_string()).with_hint(
+                    "--server-key (TASKER_SERVER_KEY) and --key-file (TASKER_KEY_FILE) say which keys to use",
+                );
+            }
             client::Error::NoAnswer { .. } | client::Error::Reply(_) | client::Error::Socket(_) => Exit::Unreachable,
         };
         Failure::new(exit, error.to_string())
@@ -161,7 +173,16 @@ macro_rules! broken {
     )*};
 }
 
-broken!(postgres::Error, server::Error, store::Error, telemetry::Error);
+broken!(postgres::Error, store::Error, telemetry::Error);
+
+impl From<server::Error> for Failure {
+    fn from(error: server::Error) -> Failure {
+        match error {
+            server::Error::Config(error) => error.into(),
+            error => Failure::new(Exit::Broken, error.to_string()),
+        }
+    }
+}
 
 impl From<io::Error> for Failure {
     /// The only bare input or output is printing.

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::output::print;
+use super::reload::Reload;
 use super::{Exit, Failure, Format, Global};
 use crate::config::DatabaseUrl;
 use crate::postgres;
@@ -51,14 +52,16 @@ struct Ready {
     pid: u32,
 }
 
-/// Starts a broker, runs `prepare` on it, says that it is ready, and lets it run until INT, TERM or HUP.
+/// Starts a broker, runs `prepare` on it, says that it is ready, and lets it run until INT or TERM. HUP reloads,
+/// or ends it as well when there is nothing to reload: then it says that the terminal is gone.
 pub(super) fn serve(
     global: &Global,
     announcement: &Announcement,
+    reload: Option<&Reload>,
     start: impl FnOnce() -> Result<Running, Failure> + Send + 'static,
     prepare: impl FnOnce(&Broker) -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {
-    let signals = listen().map_err(|error| broken("listen for signals", &error))?;
+    let (signals, hangups) = listen(reload.is_none()).map_err(|error| broken("listen for signals", &error))?;
     let (tell, started) = bounded(1);
     // On a thread of its own: a standby can wait for ever, and must still hear the signal.
     thread::spawn(move || {
@@ -76,6 +79,9 @@ pub(super) fn serve(
         }
     };
     prepare(&running.broker)?;
+    if let Some(reload) = reload {
+        reload.on(hangups, running.broker.access().cloned()).map_err(|error| broken("start a thread", &error))?;
+    }
     let _file = announce(global, announcement, &running)?;
     let end = select! {
         recv(signals) -> name => {
@@ -110,8 +116,8 @@ pub(super) fn serve(
     Ok(Exit::Done)
 }
 
-/// Catches the signals that ask for an end, from now on.
-fn listen() -> io::Result<Receiver<&'static str>> {
+/// Catches the signals that ask for an end, and those that ask to reload, from now on.
+fn listen(hangup_ends: bool) -> io::Result<(Receiver<&'static str>, Receiver<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let entered = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -119,13 +125,20 @@ fn listen() -> io::Result<Receiver<&'static str>> {
     let mut hangup = signal(SignalKind::hangup())?;
     drop(entered);
     let (tell, signals) = unbounded();
+    // One that was not looked at yet asks for the same as another.
+    let (tell_hangup, hangups) = bounded(1);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(async {
             loop {
                 let name = tokio::select! {
                     _ = interrupt.recv() => "INT",
                     _ = terminate.recv() => "TERM",
-                    _ = hangup.recv() => "HUP",
+                    _ = hangup.recv() => if hangup_ends {
+                        "HUP"
+                    } else {
+                        let _ = tell_hangup.try_send(());
+                        continue;
+                    }
                 };
                 if tell.send(name).is_err() {
                     return;
@@ -133,7 +146,7 @@ fn listen() -> io::Result<Receiver<&'static str>> {
             }
         });
     })?;
-    Ok(signals)
+    Ok((signals, hangups))
 }
 
 fn announce(global: &Global, announcement: &Announcement, running: &Running) -> Result<ReadyFile, Failure> {

@@ -7,9 +7,9 @@ use clap::Args;
 use tracing::info;
 
 use super::migrate::block_on;
+use super::reload::Reload;
 use super::serve::{Announcement, Running, serve};
 use super::{ConfigFile, Exit, Failure, Global, template};
-use crate::client::Client;
 use crate::config::{Config, DatabaseUrl};
 use crate::server::{Broker, Options};
 use crate::{postgres, store, telemetry};
@@ -61,17 +61,22 @@ impl Arguments {
             bin: given(self.postgres_bin, &config.postgres.bin),
             user: self.postgres_user.or_else(|| Some(config.postgres.user.clone()).filter(|user| !user.is_empty())),
         };
+        config.secret_key()?;
         telemetry::start(&config.log)?;
         let register = |broker: &Broker| {
             let Some(endpoint) = broker.endpoints().work.first() else { return Ok(()) };
-            let mut client = Client::connect(endpoint, global.timeout)?;
+            if templates.is_empty() {
+                return Ok(());
+            }
+            let mut client = global.connect_to(endpoint)?;
             for registered in template::register(&mut client, templates) {
                 let registered = registered?;
                 info!(template = registered.template, created = registered.created, "registered");
             }
             Ok(())
         };
-        serve(global, &self.announcement, move || start(config, &options), register)
+        let reload = config.security.curve.then(|| Reload::of(self.config.file));
+        serve(global, &self.announcement, reload.as_ref(), move || start(config, &options), register)
     }
 
     fn change_endpoints(&self, config: &mut Config) -> Result<(), Failure> {

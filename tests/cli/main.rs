@@ -3,6 +3,7 @@
 mod client;
 mod commands;
 mod fake_broker;
+mod keys;
 mod offline;
 mod serve;
 mod tasker;

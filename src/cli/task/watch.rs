@@ -39,7 +39,7 @@ impl Arguments {
 /// Shows the task's progress until it has ended, then prints its status.
 pub(super) fn follow(global: &Global, client: &mut Client, task_id: Uuid) -> Result<Exit, Failure> {
     // Subscribed before the first reading, so that little falls between the two.
-    let mut subscription = global.events().map(Subscription::connect).transpose()?;
+    let mut subscription = global.subscribe()?;
     let mut board = Board::new(read(client, task_id)?);
     let mut display = Display::new(&board);
     while !is_ended(board.state()) {
@@ -48,7 +48,11 @@ pub(super) fn follow(global: &Global, client: &mut Client, task_id: Uuid) -> Res
             match read(client, task_id) {
                 Ok(report) => display.show(&board.replace(report), &board),
                 // A broker that is restarted comes back; what it acknowledged is still there.
-                Err(error @ (client::Error::Unreachable { .. } | client::Error::NoAnswer { .. })) => {
+                Err(
+                    error @ (client::Error::Unreachable { .. }
+                    | client::Error::HandshakeBrokenOff { .. }
+                    | client::Error::NoAnswer { .. }),
+                ) => {
                     note(&format!("{error}; trying once more"));
                     display.show(&board.replace(read(client, task_id)?), &board);
                 }
