@@ -100,8 +100,8 @@ RSpec.describe 'tasker-worker' do
   it 'explains itself' do
     output, code = run('--help')
     expect(code).to eq(0)
-    %w[--require --templates --namespaces --broker --concurrency --config --environment --timeout TSTP
-       TTIN].each do |word|
+    %w[--require --templates --namespaces --broker --concurrency --config --environment --timeout --server-key
+       --key-file TSTP TTIN].each do |word|
       expect(output).to include(word)
     end
     expect(run('--version')).to eq(["tasker-worker #{TaskerCore::VERSION}\n", 0])
@@ -116,6 +116,8 @@ RSpec.describe 'tasker-worker' do
     'a namespace that is none' => [%w[-n a/b/c], 'a/b/c'],
     'a concurrency that is none' => [%w[-n ns -c 0], 'concurrency'],
     'a log level that is none' => [%w[--log-level loud], 'loud'],
+    'half of the keys' => [%w[-n ns --key-file w.key], 'belong together'],
+    'a key that is not there' => [['-n', 'ns', '--key-file', './nowhere.key', '--server-key', 'x' * 40], 'nowhere.key'],
     'a configuration that is not there' => [%w[-n ns -C nowhere.toml], 'nowhere.toml']
   }.each do |name, (arguments, text)|
     it "ends with 2 for #{name}" do
@@ -157,6 +159,28 @@ RSpec.describe 'tasker-worker' do
     expect(request.fields).to include('name' => 'from-file', 'concurrency' => 2)
     execute({ 'a' => { handler: 'Environment' } })
     expect(broker.expect('ReportPartialResult')['results'].first['result']).to eq('["staging","staging"]')
+  end
+
+  it 'takes its keys from the configuration, and ends with 3 when they are refused' do
+    broker.stop
+    # The keys are any: nobody is listed, and the server key is that of the secret one.
+    secret = Wire.secret_key
+    File.write(File.join(folder, 'worker.key'), secret, perm: 0o600)
+    keys = TaskerCore::Curve.new(server_public_key: 'x' * 40, secret_key_file: File.join(folder, 'worker.key'))
+    guarded = FakeBroker.new(secret_key: secret)
+    File.write(File.join(folder, 'tasker.toml'), <<~TOML)
+      [worker]
+      broker = "#{guarded.endpoint}"
+      server_public_key = "#{keys.public_key}"
+      secret_key_file = "#{File.join(folder, 'worker.key')}"
+      namespaces = ["ns"]
+    TOML
+    output, code = run('-C', File.join(folder, 'tasker.toml'))
+    expect(code).to eq(3)
+    expect(output).to include('refused this key')
+    expect(output).not_to include(secret)
+  ensure
+    guarded&.stop
   end
 
   %w[TERM INT].each do |signal|

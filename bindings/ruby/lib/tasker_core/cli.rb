@@ -50,12 +50,22 @@ module TaskerCore
       configuration.broker = options[:broker] if options[:broker]
       configuration.events = options[:events] if options[:events]
       configuration.logger.level = options[:log_level] if options[:log_level]
+      choose_keys(options)
       options[:require].each { |path| load_application(path) }
     end
 
     def choose_environment(name)
       %w[TASKER_ENV RAILS_ENV RACK_ENV].each { |variable| ENV[variable] = name }
       TaskerCore.configuration.environment = name
+    end
+
+    # An empty setting is as good as none.
+    def choose_keys(options)
+      server, file = %i[server_public_key secret_key_file].map { |key| options[key] unless options[key].to_s.empty? }
+      return unless server || file
+      raise Errors::ConfigurationError, '--server-key and --key-file belong together' unless server && file
+
+      TaskerCore.configuration.curve = { server_public_key: server, secret_key_file: file }
     end
 
     def load_application(path)
@@ -102,7 +112,7 @@ module TaskerCore
     def code_of(worker)
       case worker.error
       when nil then EXIT_OK
-      when Errors::CommandRefusedError then EXIT_REFUSED
+      when Errors::CommandRefusedError, Errors::KeyRefusedError then EXIT_REFUSED
       else EXIT_FAILED
       end
     end

@@ -10,7 +10,8 @@ module TaskerCore
   # Submits workflows and asks about them. May be shared by threads, and used again in a forked child.
   #
   # Every call waits for its reply, at most `timeout` seconds, and raises {Errors::RequestTimeoutError} then. What the
-  # broker refuses is an {Errors::CommandRefusedError} with its `code`, `field`, `position` and `limit`.
+  # broker refuses is an {Errors::CommandRefusedError} with its `code`, `field`, `position` and `limit`. When it does
+  # not let this client in at all, that is an {Errors::KeyRefusedError}.
   class Client
     # Longest single wait that is asked of the broker; longer ones are made of several.
     WAIT_MAX = 30
@@ -23,12 +24,14 @@ module TaskerCore
     # @param timeout [Numeric] seconds to wait for a reply
     # @param logger [Logger]
     # @param skip_task_handlers [Boolean] submit without running the templates' task handlers
-    def initialize(broker: nil, events: nil, timeout: nil, logger: nil, skip_task_handlers: false)
+    # @param curve [Curve, Hash, nil] keys for a broker that demands them: `server_public_key:`, `secret_key_file:`
+    def initialize(broker: nil, events: nil, timeout: nil, logger: nil, skip_task_handlers: false, curve: nil)
       configuration = TaskerCore.configuration
       @timeout = timeout || configuration.request_timeout
       @logger = logger || configuration.logger
       @events = Array(events || configuration.events)
-      @connection = Connection.new(Array(broker || configuration.broker), logger: @logger)
+      @curve = Curve.from(curve) || configuration.curve
+      @connection = Connection.new(Array(broker || configuration.broker), logger: @logger, curve: @curve)
       @skip_task_handlers = skip_task_handlers
       @task_handlers = TaskHandlers.new(self, configuration.handlers, @logger)
     end
@@ -168,7 +171,7 @@ module TaskerCore
     # @return [Subscription]
     def subscribe(*topics, on_gap: nil, &block)
       topics = ['event.'] if topics.empty?
-      Subscription.new(@events, topics, on_gap: on_gap, logger: @logger, &block).start
+      Subscription.new(@events, topics, on_gap: on_gap, logger: @logger, curve: @curve, &block).start
     end
 
     # Ends the connection; commands that wait raise {Errors::ConnectionClosedError}.

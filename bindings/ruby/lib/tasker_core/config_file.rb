@@ -12,6 +12,8 @@ module TaskerCore
     # Key => what its value has to be, and how to say so. The same keys as in `config/default.toml`.
     KEYS = {
       'broker' => ['a text', ->(value) { value.is_a?(String) }],
+      'server_public_key' => ['a text', ->(value) { value.is_a?(String) }],
+      'secret_key_file' => ['a text', ->(value) { value.is_a?(String) }],
       'name' => ['a text', ->(value) { value.is_a?(String) }],
       'concurrency' => ['a whole number above 0', ->(value) { value.is_a?(Integer) && value.positive? }],
       'timeout_seconds' => ['a whole number from 0 to 3600',

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require 'logger'
+require_relative 'curve'
 require_relative 'handlers'
 
 module TaskerCore
@@ -21,6 +22,8 @@ module TaskerCore
     attr_accessor :request_timeout
     # @return [String] name of the environment: `development`, `production`
     attr_accessor :environment
+    # @return [Curve, nil] keys for brokers that demand them
+    attr_reader :curve
     # @api private
     attr_reader :handlers
 
@@ -31,6 +34,11 @@ module TaskerCore
       @request_timeout = 10
       @environment = ENV['TASKER_ENV'] || ENV['RAILS_ENV'] || ENV['RACK_ENV'] || 'development'
       @handlers = Handlers.new
+    end
+
+    # @param keys [Curve, Hash, nil] `server_public_key:` and `secret_key_file:`, see {Curve}
+    def curve=(keys)
+      @curve = Curve.from(keys)
     end
   end
 end

@@ -13,14 +13,16 @@ module TaskerCore
   #
   # @api private
   class Connection
-    def initialize(endpoints, logger:)
+    def initialize(endpoints, logger:, curve: nil)
       @endpoints = endpoints
+      @curve = curve
       @logger = logger
       @mutex = Mutex.new
     end
 
     # @return [Protocol::Message] the reply
-    # @raise [Errors::CommandRefusedError, Errors::RequestTimeoutError, Errors::ConnectionClosedError]
+    # @raise [Errors::CommandRefusedError, Errors::RequestTimeoutError, Errors::ConnectionClosedError,
+    #   Errors::KeyRefusedError]
     def request(type, fields, timeout:, repeatable: false)
       event_loop, requests = opened
       Requests.await(event_loop, requests, type, fields, timeout: timeout, repeatable: repeatable) do |pending|
@@ -55,9 +57,17 @@ module TaskerCore
     # @api private called by the link
     def link_down = @interrupted = true
 
+    # @api private called by the link
+    def link_refused(error)
+      @link.clear
+      @requests.fail_all(error)
+    end
+
     private
 
     def transmit(pending)
+      # The broker's list of keys may have changed since.
+      @link.reopen
       return if @link.send(pending.type, pending.fields, expires_at: pending.expires_at)
 
       @requests.forget(pending.id)
@@ -80,7 +90,7 @@ module TaskerCore
       @event_loop = event_loop = EventLoop.new('tasker-client', logger: @logger)
       event_loop.on_crash = ->(error) { requests.fail_all(Errors::ConnectionClosedError.new(error.message)) }
       event_loop.start do
-        @link = Link.new(@endpoints, owner: self, logger: @logger)
+        @link = Link.new(@endpoints, owner: self, logger: @logger, curve: @curve)
         event_loop.add(@link)
       end
     end

@@ -154,6 +154,19 @@ module TaskerCore
     # The connection was closed, or its thread ended, while a request waited for its answer.
     class ConnectionClosedError < Error; end
 
+    # The broker did not let us in: it does not list our key, or demands one and we have none, or has none and we do.
+    class KeyRefusedError < Error
+      # @api private
+      # @param what [Symbol] `:key_refused` or `:mechanism`
+      def self.for(what, address, keys:)
+        return new("the broker at #{address} refused this key") if what == :key_refused
+
+        new("the broker at #{address} " + (keys ? 'knows no keys, and one was given' : 'demands a key'))
+      end
+
+      def retryable? = false
+    end
+
     # The broker refused a command.
     class CommandRefusedError < Error
       # @return [String] one of the protocol's error codes, for example `unknown_template`

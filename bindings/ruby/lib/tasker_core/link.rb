@@ -9,7 +9,7 @@ module TaskerCore
   #
   # 1. Sends messages at once, or keeps them until there is a connection with room.
   # 2. Hands each message that arrives to the owner; bytes that are none are logged and dropped.
-  # 3. Tells the owner when the connection comes and goes.
+  # 3. Tells the owner when the connection comes and goes, and when the broker refuses the key.
   #
   # @api private
   class Link
@@ -17,27 +17,32 @@ module TaskerCore
     BURST = 256
     # Messages kept while there is no connection; whoever sends more is told so.
     OUTBOX_MAX = 10_000
-    HANDSHAKE_DONE = 0x1000
-    DISCONNECTED = 0x0200
-    HANDSHAKE_FAILED = 0x0800 | 0x2000 | 0x4000
-    private_constant :HANDSHAKE_DONE, :DISCONNECTED, :HANDSHAKE_FAILED
 
     # Time of the last message from the broker, on the monotonic clock.
     attr_reader :heard_at
 
     # @param endpoints [Array<String>]
-    # @param owner [#message, #link_up, #link_down]
-    def initialize(endpoints, owner:, logger:, options: {})
+    # @param owner [#message, #link_up, #link_down, #link_refused]
+    # @param curve [Curve, nil]
+    def initialize(endpoints, owner:, logger:, curve: nil)
       @owner = owner
       @logger = logger
       @endpoints = endpoints
+      @curve = curve
       @outbox = []
-      @connections = 0
-      connect(options)
+      connect
     end
 
     # @return [Boolean]
     def up? = @connections.positive?
+
+    # Tries again where the broker has refused the key: libzmq does not.
+    def reopen
+      return unless @refused && !up?
+
+      close
+      connect
+    end
 
     # @param expires_at [Float, nil] when the message is of no use any more, on the monotonic clock
     # @return [Boolean] `false` when there is no connection and too much is waiting already
@@ -54,7 +59,7 @@ module TaskerCore
     def clear = @outbox.clear
 
     def pump
-      busy = read_monitor
+      busy = @monitor.read { |what, address| note_connection(what, address) }
       flush
       BURST.times do
         frames = @socket.receive or return busy
@@ -63,10 +68,9 @@ module TaskerCore
       true
     end
 
-    def poll_sockets = [[@socket, !@outbox.empty?], [@monitor, false]]
+    def poll_sockets = [[@socket, !@outbox.empty?], @monitor.poll_socket]
 
     def close
-      @socket.monitor(nil)
       @monitor.close
       @socket.close
     end
@@ -74,40 +78,38 @@ module TaskerCore
     private
 
     # With `immediate`, messages wait here and not in a connection that may never come: what has expired is not sent.
-    def connect(options)
+    def connect
+      @connections = 0
+      @refused = false
       @socket = ZMQ::Socket.new(:dealer, routing_id: SecureRandom.hex(16), immediate: 1, linger: 1000, ipv6: 1,
                                          sndhwm: 1000, rcvhwm: 1000, reconnect_ivl: 50, reconnect_ivl_max: 1000,
-                                         tcp_keepalive: 1, handshake_ivl: 5000, **options)
-      address = "inproc://tasker-core-monitor-#{SecureRandom.hex(8)}"
-      @socket.monitor(address, HANDSHAKE_DONE | DISCONNECTED | HANDSHAKE_FAILED)
-      @monitor = ZMQ::Socket.new(:pair)
-      @monitor.connect(address)
+                                         tcp_keepalive: 1, handshake_ivl: 5000, **@curve&.options.to_h)
+      @monitor = ZMQ::Monitor.new(@socket)
       @endpoints.each { |endpoint| @socket.connect(endpoint) }
     end
 
-    def read_monitor
-      busy = false
-      while (frames = @monitor.receive)
-        busy = true
-        note_connection(frames[0].unpack1('S'), frames[1])
-      end
-      busy
-    end
-
-    def note_connection(event, address)
-      case event
-      when HANDSHAKE_DONE
+    def note_connection(what, address)
+      case what
+      when :up
         @connections += 1
         @owner.link_up
-      when DISCONNECTED
+      when :down
         # Also said of a connection whose handshake was never completed.
         return unless up?
 
         @connections -= 1
         @owner.link_down unless up?
+      when :key_refused, :mechanism then note_refusal(Errors::KeyRefusedError.for(what, address, keys: !@curve.nil?))
       else
-        @logger.warn("the broker at #{address} did not complete the handshake")
+        hint = @curve ? '; is the server key right?' : ''
+        @logger.warn("the broker at #{address} did not complete the handshake#{hint}")
       end
+    end
+
+    def note_refusal(error)
+      @refused = true
+      @logger.error(error.message)
+      @owner.link_refused(error) unless up?
     end
 
     def flush

@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
 require_relative 'event_loop'
-require_relative 'link'
 require_relative 'protocol'
 require_relative 'records'
+require_relative 'subscriber'
 
 module TaskerCore
   # Events of the broker, handed to a block: see {Client#subscribe}.
@@ -14,31 +14,15 @@ module TaskerCore
     # Events that wait for the block at most.
     BACKLOG_MAX = 10_000
 
-    # The SUB socket as a source of the loop.
-    #
     # @api private
-    Source = Struct.new(:socket, :on_frames) do
-      def pump
-        Link::BURST.times do
-          frames = socket.receive or return false
-          on_frames.call(frames)
-        end
-        true
-      end
-
-      def poll_sockets = [[socket, false]]
-      def close = socket.close
-    end
-    private_constant :Source
-
-    # @api private
-    def initialize(endpoints, topics, on_gap:, logger:, &block)
+    def initialize(endpoints, topics, on_gap:, logger:, curve: nil, &block)
       raise ArgumentError, 'subscribe needs a block' unless block
 
       @endpoints = endpoints
       @topics = topics.map(&:to_s)
       @on_gap = on_gap
       @logger = logger
+      @curve = curve
       @block = block
       @backlog = Thread::Queue.new
     end
@@ -48,10 +32,10 @@ module TaskerCore
       @event_loop = EventLoop.new('tasker-events', logger: @logger)
       @event_loop.start do
         # Numbers count over everything that is published: only who receives all of it can see a gap.
-        @socket = ZMQ::Socket.new(:sub, rcvhwm: BACKLOG_MAX, ipv6: 1, reconnect_ivl: 50, reconnect_ivl_max: 1000)
-        (@on_gap ? [''] : @topics).each { |topic| @socket.set(:subscribe, topic) }
-        @endpoints.each { |endpoint| @socket.connect(endpoint) }
-        @event_loop.add(Source.new(@socket, method(:note)))
+        topics = @on_gap ? [''] : @topics
+        subscriber = Subscriber.new(@endpoints, topics, event_loop: @event_loop, logger: @logger, curve: @curve,
+                                                        backlog: BACKLOG_MAX) { |frames| note(frames) }
+        @event_loop.add(subscriber)
       end
       @caller = Thread.new { call_block }
       @caller.name = 'tasker-subscriber'

@@ -46,9 +46,10 @@ module TaskerCore
     # @param namespaces [Array<String>] serve what is registered already: `namespace`, or `namespace/name[@version]`
     # @param logger [Logger]
     # @param handlers [Handlers] where handlers are looked up
+    # @param curve [Curve, Hash, nil] keys for brokers that demand them: `server_public_key:`, `secret_key_file:`
     # @raise [Errors::ConfigurationError]
     def initialize(broker: nil, events: nil, name: nil, concurrency: 5, templates: [], namespaces: [], logger: nil,
-                   handlers: nil)
+                   handlers: nil, curve: nil)
       unless concurrency.is_a?(Integer) && concurrency.positive?
         raise Errors::ConfigurationError, "concurrency has to be a positive whole number, not #{concurrency.inspect}"
       end
@@ -61,6 +62,7 @@ module TaskerCore
       @templates = Templates.new(Array(templates), Array(namespaces))
       @logger = logger || configuration.logger
       @handlers = handlers || configuration.handlers
+      @curve = Curve.from(curve) || configuration.curve
       @registered = Promise.new
       @drained = Promise.new
       @over = Promise.new
@@ -82,7 +84,7 @@ module TaskerCore
       @sessions = @brokers.map { |url| Session.new(url, @event_loop, self, runner, introduction, @logger) }
       @event_loop.start do
         @sessions.each(&:open)
-        @event_loop.add(Control.new(@events, @logger) { |hint| hinted(hint) }) if @events.any?
+        @event_loop.add(Control.new(@events, @event_loop, @logger, @curve) { |hint| hinted(hint) }) if @events.any?
       end
       self
     end
@@ -96,7 +98,7 @@ module TaskerCore
     def wait(timeout = nil) = @over.wait(timeout).first
 
     # Starts, and waits until the worker has ended.
-    # @raise [Errors::CommandRefusedError] when the broker will not have this worker
+    # @raise [Errors::CommandRefusedError, Errors::KeyRefusedError] when the broker will not have this worker
     def run
       start
       wait
@@ -179,6 +181,14 @@ module TaskerCore
     def refused(session, error)
       @logger.error("#{session.endpoint} refuses this worker: #{error.code}: #{error.message} #{error.position}".rstrip)
       finish_later(error) unless error.retryable? || @registered.given?
+    end
+
+    # @api private
+    attr_reader :curve
+
+    # @api private
+    def key_refused(error)
+      finish_later(error) unless @registered.given?
     end
 
     # @api private

@@ -2,6 +2,7 @@
 
 require_relative 'zmq/library'
 require_relative 'zmq/socket'
+require_relative 'zmq/monitor'
 require_relative 'zmq/poller'
 
 module TaskerCore

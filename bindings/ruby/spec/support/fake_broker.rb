@@ -30,8 +30,12 @@ class FakeBroker
 
   # @param endpoint [String] where to bind: the same one again plays a restart
   # @param heartbeats [Symbol] `:answered`, `:ignored` or `:kept` for the test
-  def initialize(endpoint: 'tcp://127.0.0.1:*', heartbeats: :answered)
+  # @param secret_key [String, nil] demands keys of everybody
+  # @param listed [Array<String>] the public keys that are let in; may be changed
+  def initialize(endpoint: 'tcp://127.0.0.1:*', heartbeats: :answered, secret_key: nil, listed: [])
     @heartbeats = heartbeats
+    @listed = listed
+    @curve = secret_key ? { curve_server: 1, curve_secretkey: secret_key } : {}
     @inbox = Thread::Queue.new
     @set_aside = []
     @broker_id = SecureRandom.uuid
@@ -93,18 +97,30 @@ class FakeBroker
   private
 
   def bind(endpoint)
-    @router = TaskerCore::ZMQ::Socket.new(:router, router_mandatory: 1, router_handover: 1)
-    bind_router(endpoint)
-    @publisher = TaskerCore::ZMQ::Socket.new(:pub)
+    admit if @curve.any?
+    @router = TaskerCore::ZMQ::Socket.new(:router, router_mandatory: 1, router_handover: 1, **@curve)
+    bind_patiently(@router, endpoint)
+    @publisher = TaskerCore::ZMQ::Socket.new(:pub, **@curve)
     @publisher.bind('tcp://127.0.0.1:*')
     @loop.add(Router.new(@router, method(:receive)))
     @loop.add(Router.new(@publisher, nil).tap { |source| source.define_singleton_method(:pump) { false } })
     [@router.last_endpoint, @publisher.last_endpoint]
   end
 
+  # libzmq asks here about every connection of this process (ZAP, RFC 27).
+  def admit
+    zap = TaskerCore::ZMQ::Socket.new(:router)
+    bind_patiently(zap, 'inproc://zeromq.zap.01')
+    @loop.add(Router.new(zap, lambda { |frames|
+      asker, empty, version, request, _domain, _address, _identity, _mechanism, key = frames
+      known = @listed.any? { |listed| Wire.unz85(listed) == key }
+      zap.send_frames([asker, empty, version, request, known ? '200' : '400', '', known ? 'somebody' : '', ''])
+    }))
+  end
+
   # libzmq gives an endpoint free some time after its socket was closed.
-  def bind_router(endpoint)
-    @router.bind(endpoint)
+  def bind_patiently(socket, endpoint)
+    socket.bind(endpoint)
   rescue TaskerCore::ZMQ::Error => e
     raise unless e.number == Errno::EADDRINUSE::Errno
 

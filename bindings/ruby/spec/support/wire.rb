@@ -8,6 +8,14 @@ module Wire
 
   def uuid = SecureRandom.uuid
 
+  # A new secret key in Z85: any digits and small letters make one.
+  def secret_key = SecureRandom.alphanumeric(40).downcase
+
+  def unz85(text)
+    digits = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#'
+    text.scan(/.{5}/).map { |group| group.each_char.reduce(0) { |sum, c| (sum * 85) + digits.index(c) } }.pack('N*')
+  end
+
   def registered(message, **overrides)
     {
       'correlation_id' => message['correlation_id'], 'registration_id' => uuid, 'broker_id' => uuid, 'epoch' => 1,

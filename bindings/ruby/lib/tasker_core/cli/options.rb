@@ -73,6 +73,8 @@ module TaskerCore
         list(:broker, '-b', '--broker URL', "the broker's work endpoint; repeated for several brokers",
              "(#{Configuration::BROKER})")
         list(:events, '--events URL', "the broker's events endpoint, for hints; may be left out")
+        one(:server_public_key, '--server-key KEY', "the broker's public key, when it demands keys")
+        one(:secret_key_file, '--key-file FILE', "this worker's secret key, when the broker demands keys")
         one(:name, '--name NAME', 'stable name in the fleet (host and process id)')
       end
 

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-require_relative '../link'
+require 'forwardable'
 require_relative '../protocol'
-require_relative '../zmq'
+require_relative '../subscriber'
 
 module TaskerCore
   class Worker
@@ -10,25 +10,17 @@ module TaskerCore
     #
     # @api private
     class Control
+      extend Forwardable
+
+      def_delegators :@subscriber, :pump, :poll_sockets, :close
+
       # @yield [fields] a `Control`
-      def initialize(endpoints, logger, &on_hint)
+      def initialize(endpoints, event_loop, logger, curve, &on_hint)
         @logger = logger
         @on_hint = on_hint
-        @socket = ZMQ::Socket.new(:sub, rcvhwm: 1000, ipv6: 1, reconnect_ivl: 50, reconnect_ivl_max: 1000,
-                                        subscribe: 'control.')
-        endpoints.each { |endpoint| @socket.connect(endpoint) }
+        @subscriber = Subscriber.new(endpoints, ['control.'], event_loop: event_loop, logger: logger,
+                                                              curve: curve) { |frames| read(frames) }
       end
-
-      def pump
-        Link::BURST.times do
-          frames = @socket.receive or return false
-          read(frames)
-        end
-        true
-      end
-
-      def poll_sockets = [[@socket, false]]
-      def close = @socket.close
 
       private
 

@@ -23,6 +23,8 @@ module TaskerCore
 
       # Seconds until a report that the broker could not take is sent again, unless the broker says otherwise.
       AGAIN_SECONDS = 1
+      # After a refusal because of the key, which may be put back on the broker's list.
+      LISTED_AGAIN_SECONDS = 10
 
       # @param later [#call] runs a block after so many seconds
       # @yield [type, fields] sends a message; not called while {#open} is false
@@ -135,7 +137,9 @@ module TaskerCore
       def refused(error)
         sent = @sent.delete(error['correlation_id']) or return false
         @logger.error("the broker refused a report: #{error['code']}: #{error['message']}")
-        if error['retryable']
+        if error['code'] == 'forbidden'
+          @later.call(LISTED_AGAIN_SECONDS) { send_again(sent) }
+        elsif error['retryable']
           seconds = error['retry_after_ms'] ? error['retry_after_ms'] / 1000.0 : AGAIN_SECONDS
           @later.call(seconds) { send_again(sent) }
         elsif sent.kind == :outcomes

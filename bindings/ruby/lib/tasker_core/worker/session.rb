@@ -24,7 +24,8 @@ module TaskerCore
 
       attr_reader :state, :endpoint, :reports
 
-      # @param worker [#batch_received, #cancelled, #drain_requested, #refused, #registered] told of what concerns all
+      # @param worker [#batch_received, #cancelled, #drain_requested, #refused, #registered, #key_refused] told of what
+      #   concerns all
       # @param profile [Hash] fields of `RegisterWorker` that stay the same
       def initialize(endpoint, event_loop, worker, runner, profile, logger)
         @endpoint = endpoint
@@ -39,7 +40,7 @@ module TaskerCore
 
       # Opens the connection; the registration follows once it is there.
       def open
-        @link = Link.new([@endpoint], owner: self, logger: @logger)
+        @link = Link.new([@endpoint], owner: self, logger: @logger, curve: @worker.curve)
         @event_loop.add(@link)
         beat
       end
@@ -97,6 +98,11 @@ module TaskerCore
 
       # Whether there is nobody to report to.
       def away? = !@link.up?
+
+      def link_refused(error)
+        @registering_until = Clock.now + REGISTER_AGAIN_SECONDS
+        @worker.key_refused(error)
+      end
 
       def message(message) # rubocop:disable Metrics/CyclomaticComplexity -- one line a message type
         fields = message.fields
@@ -229,10 +235,14 @@ module TaskerCore
       def beat
         now = Clock.now
         case @state
-        when :unregistered, :registering then register if @link.up? && now > (@registering_until || 0)
+        when :unregistered, :registering then try_again if now > (@registering_until || 0)
         when :registered, :leaving then check(now)
         end
         schedule_beat unless @state == :left
+      end
+
+      def try_again
+        @link.up? ? register : @link.reopen
       end
 
       def check(now)

@@ -45,6 +45,7 @@ module TaskerCore
       attach_function :zmq_msg_more, [:pointer], :int
       attach_function :zmq_msg_close, [:pointer], :int
       attach_function :zmq_poll, %i[pointer int long], :int, blocking: true
+      attach_function :zmq_curve_public, %i[buffer_out string], :int
       attach_function :zmq_strerror, [:int], :string
 
       module_function

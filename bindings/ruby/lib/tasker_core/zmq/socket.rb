@@ -13,7 +13,7 @@ module TaskerCore
     # @api private
     class Socket
       TYPES = { pair: 0, pub: 1, sub: 2, dealer: 5, router: 6 }.freeze
-      # Name => [number, kind]. The CURVE keys are here so that a secured endpoint needs no other code.
+      # Name => [number, kind].
       OPTIONS = {
         routing_id: [5, :bytes], subscribe: [6, :bytes], unsubscribe: [7, :bytes], linger: [17, :int],
         reconnect_ivl: [18, :int], backlog: [19, :int], reconnect_ivl_max: [21, :int], maxmsgsize: [22, :int64],
