@@ -186,7 +186,7 @@ mod tests {
         }
         assert_eq!(ask("CURVE", Domain::Events, subscriber.public_key.bytes()), yes(&subscriber));
         assert_eq!(ask("CURVE", Domain::Work, subscriber.public_key.bytes()), no);
-        access.replace(&[stranger.clone()]);
+        access.replace(std::slice::from_ref(&stranger));
         assert_eq!(ask("CURVE", Domain::Work, stranger.public_key.bytes()), yes(&stranger));
         assert_eq!(ask("CURVE", Domain::Work, worker.public_key.bytes()), no);
     }

@@ -12,6 +12,7 @@ mod refusals;
 mod refused_rows;
 mod restart;
 mod retries;
+mod security;
 mod submission;
 mod support;
 mod try_task;

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use database::Database;
 pub use gate::Gate;
 pub use process::{BrokerProcess, broker_command};
-pub use ruby::{RubyWorker, Serves, gem, worker_command};
+pub use ruby::{Log, RubyWorker, Serves, dies_with_us, gem, worker_command};
 pub use stage::{HANDLERS, Stage, connect, request, task, worker_at};
 
 /// Longer than anything that works takes, on a machine that is busy with other things: a guard against tests that hang.

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
 use nix::sys::prctl;
@@ -24,10 +24,41 @@ pub struct RubyWorker {
     log: Arc<Log>,
 }
 
+/// What a process writes to its standard error, line by line, and whether that has ended.
 #[derive(Default)]
-struct Log {
+pub struct Log {
     lines: Mutex<(Vec<String>, bool)>,
     grown: Condvar,
+}
+
+impl Log {
+    pub fn of(stream: ChildStderr) -> Arc<Log> {
+        let log = Arc::new(Log::default());
+        let writer = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                writer.lines.lock().expect("no one panics with it").0.push(line);
+                writer.grown.notify_all();
+            }
+            writer.lines.lock().expect("no one panics with it").1 = true;
+            writer.grown.notify_all();
+        });
+        log
+    }
+
+    /// Waits for the first line with this text; all lines when there is none.
+    pub fn has(&self, text: &str) -> Result<String, Vec<String>> {
+        let find = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
+        let missing = |(lines, ended): &mut (Vec<String>, bool)| !*ended && find(lines).is_none();
+        let lines = self.lines.lock().expect("no one panics with it");
+        let (lines, _) = self.grown.wait_timeout_while(lines, PATIENCE, missing).expect("no one panics with it");
+        find(&lines.0).ok_or_else(|| lines.0.clone())
+    }
+
+    /// Everything that was written so far.
+    pub fn text(&self) -> String {
+        self.lines.lock().expect("no one panics with it").0.join("\n")
+    }
 }
 
 /// What a worker serves.
@@ -56,29 +87,13 @@ impl RubyWorker {
         let mut command = worker_command(&[broker], name, concurrency, handlers, serves);
         command.args(arguments).stderr(Stdio::piped());
         let mut child = command.spawn().expect("ruby is installed");
-        let log = Arc::new(Log::default());
-        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let writer = log.clone();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                writer.lines.lock().expect("no one panics with it").0.push(line);
-                writer.grown.notify_all();
-            }
-            writer.lines.lock().expect("no one panics with it").1 = true;
-            writer.grown.notify_all();
-        });
+        let log = Log::of(child.stderr.take().expect("it is piped"));
         RubyWorker { name: name.to_owned(), child, log }
     }
 
     /// Waits until the worker has written a line with this text.
     pub fn logged(&self, text: &str) {
-        let lines = self.log.lines.lock().expect("no one panics with it");
-        let missing =
-            |(lines, ended): &mut (Vec<String>, bool)| !*ended && !lines.iter().any(|line| line.contains(text));
-        let (lines, _) = self.log.grown.wait_timeout_while(lines, PATIENCE, missing).expect("no one panics with it");
-        let found = lines.0.iter().any(|line| line.contains(text));
-        drop(lines);
-        assert!(found, "worker {} never said {text:?}", self.name);
+        self.log.has(text).unwrap_or_else(|lines| panic!("worker {} never said {text:?}: {lines:?}", self.name));
     }
 
     /// Waits until the broker counts on this worker.
@@ -114,8 +129,7 @@ impl Drop for RubyWorker {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            let lines = self.log.lines.lock().expect("no one panics with it");
-            eprintln!("--- log of worker {}\n{}", self.name, lines.0.join("\n"));
+            eprintln!("--- log of worker {}\n{}", self.name, self.log.text());
         }
     }
 }

@@ -58,6 +58,13 @@ module TaskerCore
         { 'task_id' => task.task_id, 'step' => step.name, 'attempt' => step.attempt, 'status' => state.name }
       end
 
+      # @return [Array<String>] the JSON texts that the outcome carries
+      def payloads
+        events = outcome['events'] || []
+        [outcome['result'], outcome['metadata'], outcome.dig('error', 'context'),
+         *events.map { |event| event['payload'] }].compact
+      end
+
       def ended? = !%i[waiting running].include?(state)
       def outcome? = %i[complete error].include?(state)
       def expired?(now) = now > deadline

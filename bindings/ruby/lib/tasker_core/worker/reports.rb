@@ -248,25 +248,16 @@ module TaskerCore
       def slices(jobs)
         bytes = 0
         jobs.slice_when do |job, following|
-          bytes += weight(job)
-          (bytes + weight(following) > BYTES_MAX).tap { |full| bytes = 0 if full }
+          bytes += job.payloads.sum(&:bytesize)
+          (bytes + following.payloads.sum(&:bytesize) > BYTES_MAX).tap { |full| bytes = 0 if full }
         end.flat_map { |slice| slice.each_slice(RESULTS_MAX).to_a }
-      end
-
-      def weight(job) = payloads(job).sum(&:bytesize)
-
-      def payloads(job)
-        outcome = job.outcome
-        events = outcome['events'] || []
-        [outcome['result'], outcome['metadata'], outcome.dig('error', 'context'),
-         *events.map { |event| event['payload'] }].compact
       end
 
       # A payload that the broker will not take fails the step here, with the figures.
       def bound(job)
         return unless job.outcome && @payload_bytes_max
 
-        bytes = payloads(job).map(&:bytesize).max || 0
+        bytes = job.payloads.map(&:bytesize).max || 0
         return if bytes <= @payload_bytes_max
 
         message = "a payload of the outcome has #{bytes} bytes; #{@payload_bytes_max} are allowed"
