@@ -8,6 +8,7 @@ mod events;
 mod exactly_once;
 mod invariants;
 mod postgres_away;
+mod reconciliation;
 mod refusals;
 mod refused_rows;
 mod restart;
