@@ -219,7 +219,10 @@ fn what_is_not_a_message_is_refused_with_a_code() {
             Uuid::nil(),
         ),
     ];
-    for (what, header, body, code, correlation_id) in cases {
+    let long_word = pack(&serde_json::json!({"correlation_id": command, "level": "ä".repeat(100_000)}));
+    let long_word =
+        ("long word", MessageType::HealthCheck.header().to_vec(), long_word, ErrorCode::MalformedMessage, command);
+    for (what, header, body, code, correlation_id) in cases.into_iter().chain([long_word]) {
         let refusal = protocol::decode(&header, &body).expect_err(what).0;
         assert_eq!((refusal.code, refusal.correlation_id), (code, correlation_id), "{what}: {}", refusal.message);
         assert!(!refusal.message.is_empty() && refusal.message.len() < 1_000, "{what}");

@@ -13,6 +13,9 @@ use super::worker::*;
 /// small enough for the stack of any thread.
 const DEPTH_MAX: usize = 64;
 
+/// What a refusal repeats of the reason, in bytes: it may quote a value that the peer has made as long as a message.
+const REASON_BYTES_MAX: usize = 500;
+
 /// Why bytes are not a message, as the refusal to send.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{}", .0.message)]
@@ -100,7 +103,8 @@ pub fn decode(header: &[u8], body: &[u8]) -> Result<Message, DecodeError> {
         return Err(refuse(ErrorCode::MalformedMessage, format!("the body of {name} is not a MessagePack map")));
     }
     decode_body(message_type, body).map_err(|error| {
-        let text = error.to_string();
+        let mut text = error.to_string();
+        text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
         let mut refusal = refuse(ErrorCode::MalformedMessage, format!("the body of {name} is not valid: {text}"));
         if let Some(field) = missing_field(&text) {
             refusal.0.code = ErrorCode::InvalidField;
