@@ -2,6 +2,7 @@
 # Knows Debian and Ubuntu; on other systems it only looks.
 
 rust_needed=1.94
+cargo_fuzz=0.13.2
 
 fail() {
   printf 'error: %s\n' "$*" >&2
@@ -96,4 +97,17 @@ require_test_tools() {
   need python3 command -v python3
   need python3-venv python3 -c 'import ensurepip, venv'
   install_missing
+}
+
+# What fuzzing needs on top: a C++ compiler for libFuzzer, and `cargo fuzz`, which is kept under target/.
+require_fuzz_tools() {
+  missing=()
+  need g++ command -v c++
+  need python3 command -v python3
+  install_missing
+  PATH="$PWD/target/tools/bin:$PATH"
+  command -v cargo-fuzz >/dev/null 2>&1 || {
+    say "installing cargo-fuzz"
+    cargo install --quiet --locked --root target/tools --version "$cargo_fuzz" cargo-fuzz
+  }
 }
