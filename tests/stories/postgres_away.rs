@@ -27,6 +27,62 @@ impl Silence {
     }
 }
 
+/// Raises this SQLSTATE whenever a step is settled.
+fn raise(stage: &Stage, sqlstate: &str, condition: &str) {
+    stage.database.execute(&format!(
+        "CREATE FUNCTION tasker.raise() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             IF {condition} THEN RAISE EXCEPTION 'as the test wants' USING ERRCODE = '{sqlstate}'; END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER raise BEFORE INSERT ON tasker.step_outcomes FOR EACH ROW EXECUTE FUNCTION tasker.raise()"
+    ));
+}
+
+/// Twenty chains that start so far from each other, in one message.
+fn submit(stage: &mut Stage, distance: usize) -> Vec<Uuid> {
+    let requests = (0..20).map(|number| task("chain", format!("{{\"start\": {}}}", number * distance))).collect();
+    stage.submit_all(requests).iter().map(|outcome| outcome.task_id.expect("accepted")).collect()
+}
+
+fn postgres_becomes(stage: &mut Stage, state: &str) {
+    stage.until(&format!("Postgres is {state}"), |stage| {
+        let health = stage.command(HealthCheck { correlation_id: Uuid::nil(), level: HealthLevel::Basic });
+        (health.postgres == state).then_some(())
+    });
+}
+
+#[test]
+fn results_wait_for_room_on_a_full_disk() {
+    let mut stage = Stage::open();
+    let worker = stage.worker("one", 5, &["chain"]);
+    worker.registered();
+    raise(&stage, "53100", "true");
+    let ids = submit(&mut stage, 1);
+    postgres_becomes(&mut stage, "down");
+    stage.database.execute("DROP TRIGGER raise ON tasker.step_outcomes");
+    for id in ids {
+        assert_eq!(stage.ended(id).state, "complete");
+    }
+    postgres_becomes(&mut stage, "up");
+    assert_eq!(stage.database.number("SELECT count(*) FROM tasker.step_attempts_failed"), 0);
+    assert!(worker.stop().success());
+    invariants::hold(&stage.database);
+}
+
+#[test]
+fn a_row_that_is_refused_with_a_code_of_the_triggers_own_is_refused_alone() {
+    let mut stage = Stage::open();
+    let worker = stage.worker("one", 5, &["chain"]);
+    worker.registered();
+    raise(&stage, "UX001", "NEW.result::text = '12'");
+    let ids = submit(&mut stage, 10);
+    let states: Vec<String> = ids.iter().map(|id| stage.ended(*id).state).collect();
+    let expected: Vec<&str> = (0..20).map(|number| if number == 1 { "error" } else { "complete" }).collect();
+    assert_eq!(states, expected);
+    assert!(worker.stop().success());
+}
+
 #[test]
 fn a_step_whose_dispatch_waits_for_its_commit_does_not_time_out() {
     let mut stage = Stage::open();
@@ -39,10 +95,7 @@ fn a_step_whose_dispatch_waits_for_its_commit_does_not_time_out() {
         connect(&work).request(command).expect("accepted in the end").tasks[0].task_id.expect("accepted")
     });
     // That takes four times as long as the step may.
-    stage.until("Postgres is away", |stage| {
-        let health = stage.command(HealthCheck { correlation_id: Uuid::nil(), level: HealthLevel::Basic });
-        (health.postgres == "down").then_some(())
-    });
+    postgres_becomes(&mut stage, "down");
     silence.end(&stage);
     let id = submitting.join().expect("it was accepted");
     assert_eq!(stage.ended(id).state, "complete");
