@@ -40,6 +40,11 @@ pub(super) async fn claim(url: &str, broker_id: Uuid, lease: Duration) -> Result
                 let remaining = Duration::from_millis(u64::try_from(remaining_ms).unwrap_or(0));
                 tokio::time::sleep(remaining.clamp(STANDBY_WAIT_MIN, STANDBY_WAIT_MAX)).await;
             }
+            // A start says what is wrong; a standby is there for when something goes wrong.
+            Err(error @ store::Error::Unavailable { .. }) if waiting => {
+                warn!(%error, "failed to look at the lease; trying again");
+                tokio::time::sleep(STANDBY_WAIT_MAX).await;
+            }
             claimed => return Ok(claimed?),
         }
     }
