@@ -107,22 +107,38 @@ impl Shared {
     async fn answer(&self, read: Read) -> Option<Event> {
         Some(match read {
             Read::IdempotencyKeys { submission, keys } => {
-                let found = until_known(|| store::lookup_keys(&self.pool, &keys)).await;
-                Event::KeysLookedUp { submission, found }
+                let known = loop {
+                    match until_known(|| store::lookup_keys(&self.pool, &keys)).await {
+                        // Nobody can be told; the rows stay in the inbox, and the engine waits for them.
+                        Err(_) if submission.origin().is_none() => tokio::time::sleep(PAUSE).await,
+                        known => break known,
+                    }
+                };
+                match known {
+                    Ok(found) => Event::KeysLookedUp { submission, found },
+                    Err(error) => return self.give_up(submission.origin(), &error),
+                }
             }
             Read::EndedTasks { reports } => {
                 let mut tasks = Vec::new();
                 for task in reports.tasks() {
-                    tasks.extend(until_known(|| store::load_task(&self.pool, task)).await);
+                    // A task that cannot be read explains nothing, as one that is not there.
+                    tasks.extend(until_known(|| store::load_task(&self.pool, task)).await.unwrap_or_default());
                 }
                 Event::EndedTasksLoaded { reports, tasks }
             }
-            Read::Task { to, operation } => {
-                let task = until_known(|| store::load_task(&self.pool, operation.task)).await;
-                Event::TaskLoaded { origin: to, operation, task: task.map(Box::new) }
-            }
+            Read::Task { to, operation } => match until_known(|| store::load_task(&self.pool, operation.task)).await {
+                Ok(task) => Event::TaskLoaded { origin: to, operation, task: task.map(Box::new) },
+                Err(error) => return self.give_up(Some(to), &error),
+            },
             Read::Status { .. } | Read::Waited { .. } | Read::Tried { .. } => return None,
         })
+    }
+
+    /// The database will never answer: whoever waits for it is told so, and the engine needs the answer no more.
+    fn give_up(&self, to: Option<Origin>, error: &store::Error) -> Option<Event> {
+        self.refuse(to, Refusal::new(RefusalKind::Refused, error.to_string()));
+        None
     }
 
     async fn waited(&self, to: Origin, task: TaskId) -> Result<(), store::Error> {
@@ -239,14 +255,20 @@ impl Shared {
 }
 
 /// Asks for as long as Postgres is away; new submissions are refused meanwhile.
-async fn until_known<T, F>(question: impl Fn() -> F) -> T
+async fn until_known<T, F>(question: impl Fn() -> F) -> Result<T, store::Error>
 where
     F: Future<Output = Result<T, store::Error>>,
 {
     loop {
         match question().await {
-            Ok(answer) => return answer,
-            Err(error) => warn!(%error, "a question to the database failed; asking again"),
+            Err(error @ store::Error::Unavailable { .. }) => {
+                warn!(%error, "a question to the database failed; asking again");
+            }
+            Err(error) => {
+                warn!(%error, "a question to the database can never be answered");
+                return Err(error);
+            }
+            answered => return answered,
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -24,6 +24,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// a small part of that.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// A session that has not answered for this long is given up and another one asked: a network can lose a connection
+/// without a word. Doubles from try to try up to [`PATIENCE_MAX`], so that a Postgres that is only slow gets through.
+const PATIENCE_MIN: Duration = Duration::from_secs(10);
+/// Longer than any group takes on a disk that works.
+const PATIENCE_MAX: Duration = Duration::from_secs(160);
+
 /// Saves to be written in one transaction.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -52,7 +58,9 @@ pub(crate) async fn run(
     let mut lost = false;
     let mut sight = Sight { inputs: inputs.clone(), down: false };
     loop {
-        let group = match tokio::time::timeout(renew_every, groups.recv()).await {
+        // A Postgres that is back is found soon, also by a broker that has nothing to write.
+        let look_after = if sight.down { renew_every.min(PAUSE_MAX) } else { renew_every };
+        let group = match tokio::time::timeout(look_after, groups.recv()).await {
             Ok(Some(group)) => group,
             Ok(None) => break,
             Err(_) => {
@@ -88,14 +96,20 @@ struct Sight {
 }
 
 impl Sight {
-    /// Waits for an answer of Postgres for as long as it takes, but not in silence.
-    async fn of<T>(&mut self, answer: impl Future<Output = Result<T, store::Error>>) -> Result<T, store::Error> {
+    /// Waits for an answer of Postgres for so long, but not in silence.
+    async fn of<T>(
+        &mut self,
+        patience: Duration,
+        answer: impl Future<Output = Result<T, store::Error>>,
+    ) -> Result<T, store::Error> {
         let mut answer = pin!(answer);
         let answered = match tokio::time::timeout(SILENCE, &mut answer).await {
             Ok(answered) => answered,
             Err(_) => {
                 self.lost(&"it does not answer");
-                answer.await
+                let given_up = || Err(store::Error::silent(patience));
+                let rest = patience.saturating_sub(SILENCE);
+                tokio::time::timeout(rest, answer).await.unwrap_or_else(|_| given_up())
             }
         };
         match &answered {
@@ -126,7 +140,8 @@ impl Sight {
 /// Tries until the outcome of the commit is known.
 async fn write(writer: &mut store::Writer, group: &Group, sight: &mut Sight) -> Verdict {
     let rows = store::Group { saves: &group.saves, oldest_open_batch: group.oldest_open_batch };
-    let mut outcome = sight.of(writer.commit(&rows)).await;
+    let mut patience = PATIENCE_MIN;
+    let mut outcome = sight.of(patience, writer.commit(&rows)).await;
     let mut pause = PAUSE_MIN;
     loop {
         match outcome {
@@ -137,13 +152,14 @@ async fn write(writer: &mut store::Writer, group: &Group, sight: &mut Sight) -> 
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
-        outcome = sight.of(writer.resume(&rows)).await;
+        patience = (patience * 2).min(PATIENCE_MAX);
+        outcome = sight.of(patience, writer.resume(&rows)).await;
     }
 }
 
 /// Renews the lease of an idle broker. `false` when it is lost.
 async fn keep_lease(writer: &mut store::Writer, sight: &mut Sight) -> bool {
-    match sight.of(writer.renew()).await {
+    match sight.of(PATIENCE_MIN, writer.renew()).await {
         // The next commit, or the next renewal, tries again; until the lease has run out nobody else writes.
         Ok(()) | Err(store::Error::Unavailable { .. }) => true,
         Err(error) => {

@@ -4,6 +4,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use tasker_engine::{Refusal, RefusalKind, TaskLabels, TaskRequest, Wall};
 
+use super::connect::{ANSWER_TIMEOUT, Reader, within};
 use super::error::Error;
 use super::json::JsonBytes;
 
@@ -17,7 +18,7 @@ pub type InboxRow = (i64, Result<TaskRequest, Refusal>);
 /// Payloads are valid JSON objects, but nothing else about them has been checked. A row that cannot be read as a request
 /// comes with the reason, so that it holds up no other.
 pub async fn take_inbox(pool: &PgPool, limit: u32, in_flight: &[i64]) -> Result<Vec<InboxRow>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "SELECT inbox_id, namespace, name, version, context, idempotency_key, priority, bypass_steps, initiator,
              source_system, reason, tags, correlation_id, options,
              CASE WHEN isfinite(run_at) THEN (extract(epoch FROM run_at) * 1000)::bigint END AS run_at_ms,
@@ -26,9 +27,10 @@ pub async fn take_inbox(pool: &PgPool, limit: u32, in_flight: &[i64]) -> Result<
          ORDER BY inbox_id LIMIT $1 FOR UPDATE SKIP LOCKED",
     )
     .bind(i64::from(limit))
-    .bind(in_flight)
-    .fetch_all(pool)
-    .await?;
+    .bind(in_flight);
+    let mut session = Reader::take(pool).await?;
+    let rows = within(ANSWER_TIMEOUT, query.fetch_all(&mut *session)).await?;
+    session.give_back();
     rows.iter().map(|row| Ok((row.try_get("inbox_id")?, request(row)?))).collect()
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sqlx::postgres::{PgBindIterExt, PgRow};
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use tasker_engine::{KeyLookup, StepCounts, TaskId, TemplateKey};
 use uuid::Uuid;
 
+use super::connect::{ANSWER_TIMEOUT, Reader, within};
 use super::error::Error;
 use super::json::JsonBytes;
 
@@ -126,16 +127,18 @@ pub async fn task_status(
     include_results: &[String],
 ) -> Result<Option<TaskView>, Error> {
     let sql = concat!("SELECT ", task_columns!(), " FROM tasker.task_status AS status WHERE status.task_id = $1");
-    let Some(row) = sqlx::query(sql).bind(task.0).fetch_optional(pool).await? else { return Ok(None) };
-    let mut view = task_view(&row)?;
-    if include_steps || !include_results.is_empty() {
-        view.steps = steps(pool, task, include_results).await?;
+    let mut session = Reader::take(pool).await?;
+    let row = within(ANSWER_TIMEOUT, sqlx::query(sql).bind(task.0).fetch_optional(&mut *session)).await?;
+    let mut view = row.as_ref().map(task_view).transpose()?;
+    if let Some(view) = view.as_mut().filter(|_| include_steps || !include_results.is_empty()) {
+        view.steps = steps(&mut session, task, include_results).await?;
     }
-    Ok(Some(view))
+    session.give_back();
+    Ok(view)
 }
 
-async fn steps(pool: &PgPool, task: TaskId, include_results: &[String]) -> Result<Vec<StepView>, Error> {
-    let rows = sqlx::query(
+async fn steps(session: &mut PgConnection, task: TaskId, include_results: &[String]) -> Result<Vec<StepView>, Error> {
+    let query = sqlx::query(
         "SELECT status.step_number, status.name, status.state, status.attempts, status.retry_limit, readiness.ready,
              readiness.reason, registration.worker, status.duration_us, status.error_class, status.error_message,
              status.error_code,
@@ -159,9 +162,8 @@ async fn steps(pool: &PgPool, task: TaskId, include_results: &[String]) -> Resul
          WHERE status.task_id = $1 ORDER BY status.step_number",
     )
     .bind(task.0)
-    .bind(include_results)
-    .fetch_all(pool)
-    .await?;
+    .bind(include_results);
+    let rows = within(ANSWER_TIMEOUT, query.fetch_all(session)).await?;
     rows.iter().map(step_view).collect()
 }
 
@@ -192,21 +194,22 @@ pub async fn list_tasks(pool: &PgPool, filter: &ListFilter) -> Result<Vec<TaskVi
              SELECT * FROM tasker.task_status AS one WHERE one.task_id = page.task_id OFFSET 0
          ) AS status ORDER BY status.task_id DESC"
     );
-    let rows = sqlx::query(sql)
+    let query = sqlx::query(sql)
         .bind(filter.before.map(|task| task.0))
         .bind(filter.namespace.as_deref())
         .bind(filter.name.as_deref())
         .bind(filter.tag.as_deref())
         .bind(filter.state.as_deref())
-        .bind(i64::from(filter.limit))
-        .fetch_all(pool)
-        .await?;
+        .bind(i64::from(filter.limit));
+    let mut session = Reader::take(pool).await?;
+    let rows = within(ANSWER_TIMEOUT, query.fetch_all(&mut *session)).await?;
+    session.give_back();
     rows.iter().map(task_view).collect()
 }
 
 /// Which tasks have these keys, and what templates they run, in the order of the question.
 pub async fn lookup_keys(pool: &PgPool, keys: &[KeyLookup]) -> Result<Vec<Option<(TaskId, TemplateKey)>>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "SELECT found.task_id, asked.namespace, asked.name, template.version
          FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (namespace, name, key, position)
          LEFT JOIN (tasker.idempotency_keys AS found
@@ -216,9 +219,10 @@ pub async fn lookup_keys(pool: &PgPool, keys: &[KeyLookup]) -> Result<Vec<Option
     )
     .bind(keys.iter().map(|key| &*key.namespace).bind_iter())
     .bind(keys.iter().map(|key| &*key.name).bind_iter())
-    .bind(keys.iter().map(|key| &*key.key).bind_iter())
-    .fetch_all(pool)
-    .await?;
+    .bind(keys.iter().map(|key| &*key.key).bind_iter());
+    let mut session = Reader::take(pool).await?;
+    let rows = within(ANSWER_TIMEOUT, query.fetch_all(&mut *session)).await?;
+    session.give_back();
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
         let task: Option<Uuid> = row.try_get("task_id")?;
@@ -240,7 +244,9 @@ pub async fn lookup_keys(pool: &PgPool, keys: &[KeyLookup]) -> Result<Vec<Option
 
 /// Asks for nothing, to see whether the database answers.
 pub async fn ping(pool: &PgPool) -> Result<(), Error> {
-    sqlx::query("SELECT").execute(pool).await?;
+    let mut session = Reader::take(pool).await?;
+    within(ANSWER_TIMEOUT, sqlx::query("SELECT").execute(&mut *session)).await?;
+    session.give_back();
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -16,10 +17,15 @@ use tasker_engine::{
 };
 use uuid::Uuid;
 
+use super::connect::{ANSWER_TIMEOUT, Reader, within};
 use super::error::Error;
 use super::json::JsonBytes;
 use super::templates::{self, StoredTemplate};
 use super::workers;
+
+/// Longest recovery. A million unfinished steps take some seconds; no answer by then means that the network has lost the
+/// connection.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Results fetched at once: enough that round trips do not count, few enough that their arrays stay small.
 const RESULTS_AT_ONCE: usize = 10_000;
@@ -43,7 +49,13 @@ pub struct Recovered {
 
 /// Reads the ground state of a lane. The lane must have been claimed: then nobody else changes it meanwhile.
 pub async fn recover(pool: &PgPool, lane: i16) -> Result<Recovered, Error> {
-    let mut session = pool.acquire().await?;
+    let mut session = Reader::take(pool).await?;
+    let recovered = within(RECOVERY_TIMEOUT, recover_by(&mut session, lane)).await?;
+    session.give_back();
+    Ok(recovered)
+}
+
+async fn recover_by(session: &mut PgConnection, lane: i16) -> Result<Recovered, Error> {
     let mut transaction = session.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *transaction).await?;
     let templates = templates::all(&mut transaction).await?;
@@ -92,7 +104,13 @@ async fn ended_tasks(
 
 /// Reads one task, also one that has ended.
 pub async fn load_task(pool: &PgPool, task: TaskId) -> Result<Option<TaskSnapshot>, Error> {
-    let mut session = pool.acquire().await?;
+    let mut session = Reader::take(pool).await?;
+    let loaded = within(ANSWER_TIMEOUT, load_by(&mut session, task)).await?;
+    session.give_back();
+    Ok(loaded)
+}
+
+async fn load_by(session: &mut PgConnection, task: TaskId) -> Result<Option<TaskSnapshot>, Error> {
     let mut transaction = session.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let definitions = definitions(&mut transaction, Scope::Task(task.0)).await?;
     let mut tasks = Tasks::read(&mut transaction, Scope::Task(task.0), &definitions).await?;
