@@ -123,10 +123,9 @@ impl Fleet {
     }
 
     fn start_broker(&mut self, seat: usize) {
-        let program = std::env::var("TASKER_CHAOS_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tasker").to_owned());
         let [work, events] = self.ports[seat].map(|port| format!("tcp://127.0.0.1:{port}"));
         let url = self.cluster.url_by(self.postgres.port());
-        let mut command = broker_command(&program, &url, &work, &events);
+        let mut command = broker_command(&url, &work, &events);
         command.envs(SETTINGS);
         if let Some(clock) = &self.clock {
             clock.give_to(&mut command);

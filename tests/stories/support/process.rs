@@ -43,9 +43,7 @@ impl BrokerProcess {
     }
 
     fn at(database: &Database, endpoints: &Ready, settings: Vec<(String, String)>) -> BrokerProcess {
-        let program = env!("CARGO_BIN_EXE_tasker");
-        let mut command =
-            broker_command(program, database.url(), &endpoints.work.join(","), &endpoints.events.join(","));
+        let mut command = broker_command(database.url(), &endpoints.work.join(","), &endpoints.events.join(","));
         command.envs(settings.iter().cloned()).env("TASKER__LOG__LEVEL", "warn").stdout(Stdio::piped());
         let mut child = command.spawn().expect("cargo has built it");
         let mut line = String::new();
@@ -91,8 +89,10 @@ impl Drop for BrokerProcess {
     }
 }
 
-/// A broker at these endpoints that says as JSON when it can be reached.
-pub fn broker_command(program: &str, database_url: &str, work: &str, events: &str) -> Command {
+/// A broker at these endpoints that says as JSON when it can be reached. `TASKER_CHAOS_BINARY` names another build of the
+/// program than the one that was built with the tests.
+pub fn broker_command(database_url: &str, work: &str, events: &str) -> Command {
+    let program = std::env::var_os("TASKER_CHAOS_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tasker").into());
     let mut command = Command::new(program);
     command.args(["broker", "--output", "json"]).env("DATABASE_URL", database_url);
     command.env("TASKER__ENDPOINTS__WORK", work).env("TASKER__ENDPOINTS__EVENTS", events).stdin(Stdio::null());
