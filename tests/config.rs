@@ -61,7 +61,7 @@ fn a_refusal_names_the_file_and_the_key() {
     let cases: &[(&str, &str)] = &[
         (
             "[engine]\nhartbeat_ms = 1000",
-            "broker.toml: engine.hartbeat_ms: unknown key; [engine] has batch_bytes_max, batch_steps_max, heartbeat_ms, poison_limit, \
+            "broker.toml: engine.hartbeat_ms: unknown key; [engine] has batch_bytes_max, batch_steps_max, heartbeat_ms, held_bytes_max, poison_limit, \
              recovery_grace_ms, steps_max, wait_ms_max, waiters_max, worker_concurrency_max, worker_timeout_ms, \
              workers_max",
         ),
@@ -307,7 +307,7 @@ fn a_refused_variable_is_named_with_its_key() {
         (("TASKER__LOG__COLOUR", "1"), "TASKER__LOG__COLOUR: log.colour: unknown key; [log] has format, level"),
         (
             ("TASKER__ENGINE", "1"),
-            "TASKER__ENGINE: engine: unknown key; [engine] has batch_bytes_max, batch_steps_max, heartbeat_ms, poison_limit, recovery_grace_ms, steps_max, wait_ms_max, waiters_max, worker_concurrency_max, worker_timeout_ms, workers_max",
+            "TASKER__ENGINE: engine: unknown key; [engine] has batch_bytes_max, batch_steps_max, heartbeat_ms, held_bytes_max, poison_limit, recovery_grace_ms, steps_max, wait_ms_max, waiters_max, worker_concurrency_max, worker_timeout_ms, workers_max",
         ),
         (
             ("DATABASE_URL", "mysql://a:secret@b/c"),

@@ -73,7 +73,7 @@ fn keys(config: &Config) -> Result<(), Problem> {
 
 fn ranges(config: &Config) -> Result<(), Problem> {
     let Config { broker, database, engine, limits, worker, .. } = config;
-    let ranges: [(&'static str, u64, RangeInclusive<u64>); 23] = [
+    let ranges: [(&'static str, u64, RangeInclusive<u64>); 24] = [
         ("broker.shutdown_timeout_seconds", broker.shutdown_timeout_seconds, 0..=3_600),
         ("database.read_connections", database.read_connections.into(), 1..=100),
         ("database.lease_seconds", database.lease_seconds, 3..=600),
@@ -84,6 +84,7 @@ fn ranges(config: &Config) -> Result<(), Problem> {
         ("engine.batch_steps_max", engine.batch_steps_max.into(), 1..=10_000),
         ("engine.poison_limit", engine.poison_limit.into(), 1..=u64::MAX),
         ("engine.steps_max", engine.steps_max, 1..=u64::MAX),
+        ("engine.held_bytes_max", engine.held_bytes_max, 1_048_576..=u64::MAX),
         ("engine.waiters_max", engine.waiters_max.into(), 1..=u64::MAX),
         ("engine.wait_ms_max", engine.wait_ms_max, 1_000..=3_600_000),
         ("engine.worker_concurrency_max", engine.worker_concurrency_max.into(), 1..=u64::MAX),

@@ -13,10 +13,15 @@ pub struct Config {
     pub batch_steps_max: u32,
     /// Payload (contexts, inputs, parents' results) after which a batch takes no further step, in bytes.
     pub batch_bytes_max: u64,
+    /// Largest batch as it is sent, in bytes. A step that alone is larger ends in error.
+    pub delivery_bytes_max: u64,
     /// Worker losses after which a step ends in error, whatever its limit says.
     pub poison_limit: u32,
     /// Most unfinished steps in memory; a submission beyond is refused as `overloaded`.
     pub steps_max: u64,
+    /// Payload of unfinished tasks in memory (requests, and results that steps wait for), in bytes; with as much a
+    /// submission is refused as `overloaded`.
+    pub held_bytes_max: u64,
     /// Most clients waiting for the end of tasks.
     pub waiters_max: u32,
     /// Longest wait for the end of a task, in milliseconds.
@@ -35,8 +40,10 @@ impl Default for Config {
             recovery_grace_ms: 15_000,
             batch_steps_max: 100,
             batch_bytes_max: 4 * 1024 * 1024,
+            delivery_bytes_max: 16 * 1024 * 1024,
             poison_limit: 3,
             steps_max: 2_000_000,
+            held_bytes_max: 1 << 30,
             waiters_max: 10_000,
             wait_ms_max: 60_000,
             worker_concurrency_max: 10_000,

@@ -1,18 +1,20 @@
 //! From ready steps to batches: runs the planner and writes out what it decided.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use bytes::Bytes;
-
+use crate::attempt::EndedAttempt;
 use crate::batch::{Batch, Completion, Item, ItemStatus};
 use crate::deadlines::Deadline;
 use crate::delivery::{
     Deliver, Dispatch, DispatchedStep, DispatchedTask, Notice, NoticeKind, Read, Reply, WorkerMessage,
 };
-use crate::effect::{Effects, NewBatch, Save};
+use crate::effect::{Effects, FailureCause, NewBatch, Save};
 use crate::engine::Engine;
+use crate::event::Failure;
 use crate::id::{BatchId, Origin, RegistrationId, TaskId};
 use crate::planner::Blocked;
+use crate::state::BatchState;
 use crate::step::StepInput;
 use crate::task::count;
 use crate::time::Now;
@@ -22,9 +24,27 @@ use crate::workers::Standing;
 struct Draft {
     id: BatchId,
     items: Vec<Item>,
-    /// Payload so far. A result that several steps share counts for each: an upper bound is enough.
+    /// What its message takes so far. A result that several steps share counts for each: an upper bound is enough.
     bytes: u64,
 }
+
+/// What a step takes in a message, and its task, which is there once.
+struct Bytes {
+    task: u64,
+    step: u64,
+}
+
+/// Most bytes of a message for all that it has once, for what a task or step has besides texts, and for what a name takes
+/// besides its letters: keys, ids, numbers and lengths, with some room.
+const BATCH_BYTES: u64 = 256;
+const TASK_BYTES: u64 = 384;
+const STEP_BYTES: u64 = 256;
+const NAME_BYTES: u64 = 8;
+/// The same for a parent, which is named in the step and beside its result.
+const PARENT_BYTES: u64 = 40;
+
+/// Error class of a step that fits no message.
+const TOO_LARGE_CLASS: &str = "TaskerCore::Errors::StepTooLargeError";
 
 impl Engine {
     /// Hands ready steps to workers with credit, until either runs out. Returns the batches made.
@@ -37,15 +57,28 @@ impl Engine {
         let mut blocked = Blocked::default();
         while self.workers.any_credit() {
             let Some(pick) = self.queues.pick(&self.workers, &mut blocked) else { break };
+            let next = self.bytes_of_next(pick.task);
+            let alone = BATCH_BYTES + next.task + next.step;
+            if alone > self.config.delivery_bytes_max {
+                self.fail_too_large(now, pick.task, pick.worker, alone, out);
+                continue;
+            }
+            let before = drafts.get(&pick.worker);
+            let known = before.and_then(|draft| draft.items.last()).is_some_and(|last| last.task == pick.task);
+            let more = if known { next.step } else { next.task + next.step };
+            if before.is_some_and(|draft| draft.bytes + more > self.config.delivery_bytes_max) {
+                let draft = drafts.remove(&pick.worker).expect("looked at just now");
+                made.push(draft.id);
+                self.send_batch(now, pick.worker, draft.id, draft.items, out);
+            }
             let ids = &mut self.ids;
             let draft = drafts.entry(pick.worker).or_insert_with(|| Draft {
                 id: BatchId(ids.uuid(now.wall)),
                 items: Vec::new(),
                 bytes: 0,
             });
-            let item = self.take_step(now, pick.task, draft.id, out);
-            draft.bytes += self.payload_bytes(&item, draft.items.last());
-            draft.items.push(item);
+            draft.bytes += if draft.items.is_empty() { alone } else { more };
+            draft.items.push(self.take_step(now, pick.task, draft.id, out));
             self.workers.change(pick.worker, |worker| worker.out += 1);
             let full = draft.items.len() >= self.config.batch_steps_max as usize;
             if full || draft.bytes >= self.config.batch_bytes_max {
@@ -102,13 +135,53 @@ impl Engine {
         }
     }
 
-    /// What a step adds to a batch that ends with `last`.
-    fn payload_bytes(&self, item: &Item, last: Option<&Item>) -> u64 {
-        let task = &self.tasks[&item.task];
-        let context = if last.is_some_and(|last| last.task == item.task) { 0 } else { task.context.len() };
-        let parents = item.template.dag.parents(item.step).iter();
-        let results: usize = parents.filter_map(|&parent| task.step(parent).result.as_ref()).map(Bytes::len).sum();
-        (context + item.template.steps[item.step as usize].inputs.len() + results) as u64
+    /// What a task and its next step take at most in a message.
+    fn bytes_of_next(&mut self, id: TaskId) -> Bytes {
+        let task = self.tasks.get_mut(&id).expect("the planner's queues hold live tasks only");
+        let number = task.next_ready().expect("a queued task has a ready step");
+        let template = &task.template;
+        let step = &template.steps[number as usize];
+        let name = |name: &Arc<str>| name.len() as u64 + NAME_BYTES;
+        let named_twice = |&parent: &u32| template.steps[parent as usize].name.len() as u64 * 2 + PARENT_BYTES;
+        let parents: u64 = template.dag.parents(number).iter().map(named_twice).sum();
+        let own = (step.name.len() + step.handler_class.len() + step.inputs.len()) as u64;
+        let events: u64 = step.custom_events.iter().map(name).sum();
+        Bytes {
+            task: TASK_BYTES + task.message_bytes(),
+            step: STEP_BYTES + own + events + parents + task.step(number).parents_bytes,
+        }
+    }
+
+    /// Ends a step that fits no message as if its worker had failed it. Its batch is recorded, so that the attempt has
+    /// one, and is over at once.
+    fn fail_too_large(&mut self, now: Now, id: TaskId, registration: RegistrationId, bytes: u64, out: &mut Effects) {
+        let batch = BatchId(self.ids.uuid(now.wall));
+        let item = self.take_step(now, id, batch, out);
+        let task = &self.tasks[&id];
+        let message = format!(
+            "the step takes up to {bytes} bytes as a message ({} of context, {} of inputs, {} of its parents' results), at              most {} (limits.message_bytes_max) can be sent",
+            task.context.len(),
+            item.template.steps[item.step as usize].inputs.len(),
+            task.step(item.step).parents_bytes,
+            self.config.delivery_bytes_max
+        );
+        let deadline_in_ms = item.deadline.since(now.mono);
+        out.saves.push(Save::Batch(NewBatch { id: batch, registration, items: vec![item.saved()], deadline_in_ms }));
+        let failure = Failure { class: TOO_LARGE_CLASS.to_owned(), message, retryable: false, ..Failure::default() };
+        let ended = EndedAttempt {
+            task: id,
+            step: item.step,
+            batch,
+            registration,
+            dispatched: now.mono,
+            cause: FailureCause::Failed,
+            failure,
+            started_at_us: 0,
+            duration_us: 0,
+        };
+        self.end_attempt(now, ended, out);
+        out.saves.push(Save::BatchClosed { batch, state: BatchState::Failed, differences: Vec::new() });
+        self.advance_task(now, id, out);
     }
 
     fn send_batch(&mut self, now: Now, registration: RegistrationId, id: BatchId, items: Vec<Item>, out: &mut Effects) {
@@ -134,7 +207,7 @@ impl Engine {
         out.publish(Notice {
             batch: Some(id),
             worker: Some(name),
-            state: Some(crate::BatchState::Published.as_str()),
+            state: Some(BatchState::Published.as_str()),
             ..Notice::new(NoticeKind::BatchPublished)
         });
         self.deadlines.add(due, Deadline::Batch(id));
@@ -199,7 +272,11 @@ impl Engine {
         if steps_dispatched > 0 {
             out.audit("TryTaskIfReady", origin, Some(id), Ok(()));
         }
-        let task = &self.tasks[&id];
+        let Some(task) = self.tasks.get(&id) else {
+            // Its last step fitted no message.
+            out.deliveries.push(Deliver::Read(Read::Tried { to: origin, task: id }));
+            return;
+        };
         out.reply(
             origin,
             Reply::TaskTried {

@@ -53,6 +53,8 @@ pub struct Engine {
     pub(crate) loads: Loads,
     /// Steps of live tasks that have not ended.
     pub(crate) steps_unfinished: u64,
+    /// Payload that live tasks keep in memory.
+    pub(crate) held_bytes: u64,
     /// Nothing is planned any more.
     pub(crate) draining: bool,
 }
@@ -76,6 +78,7 @@ impl Engine {
             generation: 0,
             loads: Loads::default(),
             steps_unfinished: 0,
+            held_bytes: 0,
             draining: false,
         }
     }
@@ -162,6 +165,11 @@ impl Engine {
         counts
     }
 
+    /// Payload of live tasks in memory, in bytes; see [`Config::held_bytes_max`].
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
     /// Templates with waiting work that no connected worker serves.
     pub fn templates_without_worker(&self) -> Vec<TemplateKey> {
         let served = |template| self.workers.iter().any(|worker| worker.peer.is_some() && worker.serves(template));
@@ -186,15 +194,9 @@ impl Engine {
     pub(crate) fn satisfy_children(&mut self, id: TaskId, step: u32, result: Bytes) {
         let template = self.tasks[&id].template.clone();
         let task = self.tasks.get_mut(&id).expect("looked up above");
-        let settled = task.step_mut(step);
-        settled.result = (settled.children_left > 0).then_some(result);
-        for &parent in template.dag.parents(step) {
-            let parent = task.step_mut(parent);
-            parent.children_left = parent.children_left.saturating_sub(1);
-            if parent.children_left == 0 {
-                parent.result = None;
-            }
-        }
+        let before = task.held_bytes;
+        task.keep_result(step, result, self.config.delivery_bytes_max);
+        self.held_bytes = self.held_bytes + task.held_bytes - before;
         for &child in template.dag.children(step) {
             let task = self.tasks.get_mut(&id).expect("looked up above");
             let waiting = task.step_mut(child);
@@ -217,6 +219,7 @@ impl Engine {
     /// Ends a task and lets go of it: from here on the store knows it.
     pub(crate) fn end_task(&mut self, now: Now, id: TaskId, end: TaskState, out: &mut Effects) {
         let mut task = self.tasks.remove(&id).expect("only live tasks are ended");
+        self.held_bytes -= task.held_bytes;
         self.queues.dequeue(&mut task);
         if let Some(start_at) = task.start_at {
             self.deadlines.remove(start_at, Deadline::Start(id));

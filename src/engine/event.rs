@@ -146,6 +146,15 @@ pub struct TaskLabels {
     pub options: Option<Bytes>,
 }
 
+impl TaskLabels {
+    /// Their bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let TaskLabels { initiator, source_system, reason, tags, correlation_id, options } = self;
+        let texts = [initiator, source_system, reason, correlation_id].into_iter().flatten().chain(tags);
+        texts.map(|text| text.len()).sum::<usize>() + options.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// What a status request wants.
 #[derive(Clone, Debug)]
 pub struct StatusQuery {

@@ -102,6 +102,8 @@ impl Engine {
         task.turn = self.queues.draw_turn();
         let settled: Vec<bool> = snapshot.steps.iter().map(|step| step.settled.is_some()).collect();
         let unsettled = |numbers: &[u32]| count(numbers.iter().filter(|&&number| !settled[number as usize]).count());
+        let size = |step: &StepSnapshot| step.settled.as_ref().map_or(0, |settled| settled.result.len() as u64);
+        let sizes: Vec<u64> = snapshot.steps.iter().map(size).collect();
         let mut steps = Vec::with_capacity(snapshot.steps.len());
         for (number, stored) in (0_u32..).zip(snapshot.steps) {
             let parents_left = unsettled(template.dag.parents(number));
@@ -117,7 +119,8 @@ impl Engine {
         }
         let touched = |step: &Step| step.attempts > 0 || matches!(step.phase(), Phase::Settled(_) | Phase::Failed);
         let running = if steps.iter().any(touched) { TaskState::InProgress } else { TaskState::Pending };
-        task.restore(steps.into(), snapshot.final_state.unwrap_or(running));
+        let state = snapshot.final_state.unwrap_or(running);
+        task.restore(steps.into(), &sizes, state, self.config.delivery_bytes_max);
         if let Some(delay_ms) = snapshot.run_in_ms {
             let start_at = now.mono + delay_ms;
             task.start_at = Some(start_at);
@@ -127,6 +130,7 @@ impl Engine {
             self.keys.insert(key, id);
         }
         self.steps_unfinished += task.steps.iter().filter(|step| !step.phase().state().is_final()).count() as u64;
+        self.held_bytes += task.held_bytes;
         self.tasks.insert(id, task);
     }
 

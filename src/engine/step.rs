@@ -70,6 +70,8 @@ pub(crate) struct Step {
     pub limit: u32,
     /// Parents that are not satisfied.
     pub parents_left: u32,
+    /// Bytes of the results of its satisfied parents.
+    pub parents_bytes: u64,
     /// Children that still need the result.
     pub children_left: u32,
     /// Attempts lost with their worker since the last reset.
@@ -87,6 +89,7 @@ impl Step {
             attempts: 0,
             limit,
             parents_left: parents,
+            parents_bytes: 0,
             children_left: children,
             losses: 0,
             checksum: 0,

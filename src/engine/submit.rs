@@ -199,7 +199,9 @@ impl Engine {
         }
         let bypass_steps = bypass_numbers(&template, &request.bypass_steps)?;
         let (context, options) = admit(&template, &request)?;
-        self.check_room(template.steps.len())?;
+        let given = request.labels.bytes() - request.labels.options.as_ref().map_or(0, Bytes::len);
+        let payload = context.len() + options.as_ref().map_or(0, Bytes::len) + given;
+        self.check_room(template.steps.len(), payload)?;
 
         let id = TaskId(self.ids.uuid(now.wall));
         let mut labels = request.labels;
@@ -229,6 +231,7 @@ impl Engine {
         })));
         out.publish(task.notice(NoticeKind::TaskInitialized));
         self.steps_unfinished += template.steps.len() as u64;
+        self.held_bytes += task.held_bytes;
         self.tasks.insert(id, task);
         for step in bypass_steps {
             self.settle_unrun(id, step, StepInput::Bypassed, SettledKind::Bypassed, NO_RESULT, out);
@@ -271,7 +274,15 @@ impl Engine {
         self.satisfy_children(id, step, result);
     }
 
-    fn check_room(&self, steps: usize) -> Result<(), Refusal> {
+    fn check_room(&self, steps: usize, payload: usize) -> Result<(), Refusal> {
+        let limit = self.config.held_bytes_max;
+        if self.held_bytes + payload as u64 > limit {
+            let message = format!(
+                "the broker holds {} bytes of payload for unfinished tasks and takes at most {limit}",
+                self.held_bytes
+            );
+            return Err(Refusal::new(RefusalKind::Overloaded, message).limit(limit));
+        }
         let limit = self.config.steps_max;
         if self.steps_unfinished + steps as u64 > limit {
             let message =

@@ -93,6 +93,8 @@ pub(crate) struct Task {
     pub taken: u32,
     /// Whether the planner has it in a queue.
     pub queued: bool,
+    /// Payload that it keeps in memory: what its request brought, and results that steps wait for.
+    pub held_bytes: u64,
     state: TaskState,
 }
 
@@ -120,6 +122,7 @@ impl Task {
                 step
             })
             .collect();
+        let held_bytes = (context.len() + labels.bytes()) as u64;
         Task {
             id,
             template,
@@ -137,12 +140,13 @@ impl Task {
             turn: 0,
             taken: 0,
             queued: false,
+            held_bytes,
             state: TaskState::Pending,
         }
     }
 
-    /// Replaces the steps by what the store found.
-    pub fn restore(&mut self, steps: Box<[Step]>, state: TaskState) {
+    /// Replaces the steps by what the store found, with the bytes of their results.
+    pub fn restore(&mut self, steps: Box<[Step]>, sizes: &[u64], state: TaskState, bytes_max: u64) {
         self.counts = PhaseCounts::default();
         self.ready.clear();
         for (number, step) in (0_u32..).zip(steps.iter()) {
@@ -151,8 +155,14 @@ impl Task {
                 self.ready.push_back(number);
             }
         }
+        self.held_bytes +=
+            steps.iter().filter_map(|step| step.result.as_ref()).map(|kept| kept.len() as u64).sum::<u64>();
         self.steps = steps;
         self.state = state;
+        let template = self.template.clone();
+        for (number, &size) in (0_u32..).zip(sizes).filter(|&(_, &size)| size > 0) {
+            self.count_result(&template, number, size, bytes_max);
+        }
     }
 
     pub fn state(&self) -> TaskState {
@@ -192,14 +202,63 @@ impl Task {
         self.apply(number, input).unwrap_or_else(|Illegal| panic!("a step in {phase:?} was given {input:?}"));
     }
 
-    /// The next ready step, taken off the list.
-    pub fn pop_ready(&mut self) -> Option<u32> {
-        while let Some(number) = self.ready.pop_front() {
+    /// The next ready step, left on the list.
+    pub fn next_ready(&mut self) -> Option<u32> {
+        while let Some(&number) = self.ready.front() {
             if self.step(number).phase() == Phase::Ready {
                 return Some(number);
             }
+            self.ready.pop_front();
         }
         None
+    }
+
+    /// The next ready step, taken off the list.
+    pub fn pop_ready(&mut self) -> Option<u32> {
+        self.next_ready()?;
+        self.ready.pop_front()
+    }
+
+    /// Keeps the result of a step that was settled as long as children need it, and lets go of those of its parents that
+    /// no other step needs. What waits for more than `bytes_max` fits no message and will not run: nothing is kept for it.
+    pub fn keep_result(&mut self, number: u32, result: Bytes, bytes_max: u64) {
+        let template = self.template.clone();
+        let size = result.len() as u64;
+        let settled = self.step_mut(number);
+        if settled.children_left > 0 {
+            settled.result = Some(result);
+            self.held_bytes += size;
+        }
+        if self.step(number).parents_bytes <= bytes_max {
+            self.release_parents(&template, number);
+        }
+        self.count_result(&template, number, size, bytes_max);
+    }
+
+    /// Counts a result for the children.
+    fn count_result(&mut self, template: &Template, number: u32, size: u64, bytes_max: u64) {
+        for &child in template.dag.children(number) {
+            let waiting = self.step_mut(child);
+            let before = waiting.parents_bytes;
+            waiting.parents_bytes += size;
+            let passes = before <= bytes_max && waiting.parents_bytes > bytes_max;
+            // What is settled already has let go of its parents then.
+            if passes && !waiting.phase().state().satisfies_dependents() {
+                self.release_parents(template, child);
+            }
+        }
+    }
+
+    fn release_parents(&mut self, template: &Template, number: u32) {
+        for &parent in template.dag.parents(number) {
+            let parent = self.step_mut(parent);
+            parent.children_left = parent.children_left.saturating_sub(1);
+            if parent.children_left == 0
+                && let Some(result) = parent.result.take()
+            {
+                self.held_bytes -= result.len() as u64;
+            }
+        }
     }
 
     /// The first change makes a pending task run.
@@ -221,6 +280,14 @@ impl Task {
     pub fn reopen(&mut self) -> Result<(), Illegal> {
         self.state = next_task_state(self.state, TaskState::InProgress)?;
         Ok(())
+    }
+
+    /// What a message says of the task itself, in bytes of text.
+    pub fn message_bytes(&self) -> u64 {
+        let key = &self.template.key;
+        let tags = self.labels.tags.iter().map(|tag| tag.len() + 8).sum::<usize>();
+        let correlation = self.labels.correlation_id.as_ref().map_or(0, |id| id.len());
+        (key.namespace.len() + key.name.len() + key.version.len() + self.context.len() + tags + correlation) as u64
     }
 
     pub fn step_counts(&self) -> StepCounts {

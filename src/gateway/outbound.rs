@@ -302,3 +302,120 @@ fn step_names(template: &Template) -> Vec<String> {
 fn strings(names: &[Arc<str>]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use tasker_engine::{
+        Backoff, Capability, Config, Deliver, Effects, Engine, Event, Mono, Now, Outcome, PeerId, StepReference,
+        StepReport, StepTemplate, TaskLabels, TaskRequest, TemplateKey, Wall, WorkerIntroduction,
+    };
+
+    use super::*;
+
+    const NOW: Now = Now { mono: Mono(1_000), wall: Wall(1_770_000_000_000) };
+
+    /// Steps without parents, and two that wait for all of them; everything that has a name has a long one.
+    fn wide_template() -> TemplateSource {
+        let long = |name: &str| -> Arc<str> { format!("{name}{}", "n".repeat(120)).into() };
+        let parents: Vec<Arc<str>> = (0..40).map(|number| long(&number.to_string())).collect();
+        let step = |name: &Arc<str>| StepTemplate {
+            name: name.clone(),
+            handler_class: long("Handler"),
+            retryable: true,
+            retry_limit: u32::MAX,
+            backoff: Backoff::default(),
+            skippable: false,
+            timeout_ms: 123_456_789,
+            inputs: Bytes::from_static(br#"{"key":"value"}"#),
+            custom_events: (0..10).map(|number| long(&number.to_string())).collect(),
+            dependent_system: None,
+        };
+        let first = parents.iter().map(|name| (step(name), Vec::new()));
+        let last = [long("x"), long("y")].map(|name| (step(&name), parents.clone()));
+        let key = TemplateKey { namespace: "shop".into(), name: long("wide"), version: "1.0.0".into() };
+        let template = Template::new(key, first.chain(last).collect()).expect("a valid template");
+        TemplateSource {
+            template: Arc::new(template),
+            yaml: "".into(),
+            digest: [0; 32],
+            description: None,
+            task_handler_class: None,
+            handler_config: None,
+            environment: None,
+        }
+    }
+
+    /// Runs two tasks; the bytes of each message with a batch.
+    fn batches(delivery_bytes_max: u64) -> Vec<u64> {
+        let config = Config { delivery_bytes_max, batch_bytes_max: u64::MAX, ..Config::default() };
+        let mut engine = Engine::new(config, [1, 2]);
+        let origin = Origin { peer: PeerId(1), correlation: Uuid::nil() };
+        let source = wide_template();
+        let template = source.template.clone();
+        let worker = WorkerIntroduction {
+            name: "w".into(),
+            incarnation: Uuid::nil(),
+            capabilities: vec![Capability::Namespace("shop".into())],
+            templates: Vec::new(),
+            concurrency: 100,
+            host: "host".into(),
+            pid: 1,
+            language: "ruby".into(),
+            library: "tasker_core".into(),
+            key: None,
+            open_batches: Vec::new(),
+            unacknowledged: Vec::new(),
+        };
+        let request = TaskRequest {
+            namespace: "shop".to_owned(),
+            name: template.key.name.to_string(),
+            context: Bytes::from(format!("\"{}\"", "c".repeat(700))),
+            labels: TaskLabels { tags: vec!["t".repeat(200).into(); 5], ..TaskLabels::default() },
+            ..TaskRequest::default()
+        };
+        let mut events = vec![
+            Event::TemplateSubmitted { origin, template: source },
+            Event::WorkerRegistered { origin, worker },
+            Event::TasksSubmitted { origin, requests: vec![Ok(request.clone()), Ok(request)] },
+        ];
+        let mut sizes = Vec::new();
+        while !events.is_empty() {
+            let mut out = Effects::default();
+            events.drain(..).for_each(|event| engine.handle(NOW, event, &mut out));
+            engine.plan(NOW, &mut out);
+            for delivery in out.deliveries {
+                let Deliver::Worker { message: WorkerMessage::Execute(dispatch), .. } = delivery else { continue };
+                let results = dispatch.steps.iter().map(|step| StepReport {
+                    at: StepReference {
+                        batch: dispatch.batch,
+                        task: dispatch.tasks[step.task as usize].id,
+                        step: template.steps[step.step as usize].name.clone(),
+                        attempt: step.attempt,
+                    },
+                    outcome: Outcome::Complete(Bytes::from(format!("\"{}\"", "r".repeat(500)))),
+                    started_at_us: 0,
+                    duration_us: 0,
+                    metadata: None,
+                    events: Vec::new(),
+                    refused: false,
+                });
+                events.push(Event::ResultsReported { origin, results: results.collect() });
+                let (_, body) = protocol::encode(&execute_batch(*dispatch).into());
+                sizes.push(body.len() as u64);
+            }
+        }
+        sizes
+    }
+
+    #[test]
+    fn no_batch_is_larger_than_the_engine_was_told() {
+        let whole = batches(u64::MAX);
+        assert_eq!(whole.len(), 2, "all that is ready at a time fits into one");
+        for limit in (5_000..150_000).step_by(997) {
+            let sizes = batches(limit);
+            let most = sizes.iter().copied().max().expect("a first step fits");
+            assert!(most <= limit, "{most} bytes, {limit} are allowed");
+            assert!(most * 10 >= limit.min(whole[0]) * 5, "{most} bytes, {limit} are allowed: far too careful");
+        }
+    }
+}

@@ -145,9 +145,9 @@ fn batches_are_split_at_their_largest_size() {
 
 #[test]
 fn a_batch_takes_no_further_step_when_it_has_enough_payload() {
-    // A context of 2 bytes a task, inputs of 2 bytes a step: two steps of a task pass 5 bytes.
+    // Batch and task count some 650 bytes, each step some 270.
     check_with(
-        Config { batch_bytes_max: 5, ..Config::default() },
+        Config { batch_bytes_max: 1_000, ..Config::default() },
         "
         template wide: a b c
         w registers 8
@@ -155,6 +155,76 @@ fn a_batch_takes_no_further_step_when_it_has_enough_payload() {
         -> w runs B1: T.a/1 T.b/1
         -> w runs B2: T.c/1
         ",
+    );
+}
+
+#[test]
+fn no_batch_is_larger_than_a_message() {
+    // Two steps take some 1,200 bytes, a third would pass the limit; as payload goes, all four fit.
+    check_with(
+        Config { delivery_bytes_max: 1_400, ..Config::default() },
+        "
+        template wide: a b c d
+        w registers 8
+        submit T wide
+        -> w runs B1: T.a/1 T.b/1
+        -> w runs B2: T.c/1 T.d/1
+        ",
+    );
+}
+
+#[test]
+fn a_step_that_fits_no_message_ends_in_error_and_others_run() {
+    let (large, small) = ("7".repeat(1_000), "7".repeat(900));
+    check_with(
+        Config { delivery_bytes_max: 2_500, ..Config::default() },
+        &format!(
+            "
+        template t: a b c(a,b) d(a)
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1 T.b/1
+        w done T.a={large}
+        -> w runs B2: T.d/1
+        w done T.b={small}
+        -> T.c/1 failed for good
+        -> B3 closes failed
+        w done T.d
+        -> T ends error
+        retry T c
+        -> T runs again
+        -> T.c/2 failed for good
+        -> B4 closes failed
+        -> T ends error
+        -> T reset: c
+        resolve T.c
+        -> T runs again
+        -> T.c resolved_manually
+        -> T ends resolved_manually
+        -> T.c resolved, task resolved_manually
+        "
+        ),
+    );
+}
+
+#[test]
+fn trying_a_task_whose_last_step_fits_no_message_is_answered_by_the_store() {
+    let large = "7".repeat(2_000);
+    check_with(
+        Config { delivery_bytes_max: 2_000, ..Config::default() },
+        &format!(
+            "
+        template t: a b(a)
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        w done T.a={large} + try T
+        -> T.b/1 failed for good
+        -> B2 closes failed
+        -> T ends error
+        -> the store says why T is not tried
+        "
+        ),
     );
 }
 

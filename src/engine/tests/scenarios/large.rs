@@ -8,7 +8,20 @@ use crate::world::{World, template};
 
 /// Runs one task with one worker of 100 slots; returns the number of groups, and the most deliveries of a group.
 fn run(steps: &str) -> (usize, usize) {
-    let mut world = World::new(Config::default());
+    let run = play(Config::default(), steps, Bytes::from_static(b"1"));
+    assert_eq!(run.end, TaskState::Complete);
+    (run.groups, run.deliveries_most)
+}
+
+struct Run {
+    end: TaskState,
+    groups: usize,
+    deliveries_most: usize,
+    held_bytes_most: u64,
+}
+
+fn play(config: Config, steps: &str, result: Bytes) -> Run {
+    let mut world = World::new(config);
     world.compare = false;
     let peer = PeerId(1);
     let origin = world.origin(peer);
@@ -37,16 +50,17 @@ fn run(steps: &str) -> (usize, usize) {
         ..TaskRequest::default()
     };
     world.handle(Event::TasksSubmitted { origin, requests: vec![Ok(request)] });
-    let (mut groups, mut most) = (0, 0);
+    let (mut groups, mut deliveries_most, mut held_bytes_most) = (0, 0, 0);
     loop {
         groups += 1;
         let released = world.commit();
-        most = most.max(released.deliveries.len());
+        deliveries_most = deliveries_most.max(released.deliveries.len());
+        held_bytes_most = held_bytes_most.max(world.engine.held_bytes());
         let mut worked = false;
         for delivery in released.deliveries {
             if let Deliver::Worker { message: WorkerMessage::Execute(dispatch), .. } = delivery {
                 worked = true;
-                report(&mut world, peer, &dispatch);
+                report(&mut world, peer, &dispatch, &result);
             }
         }
         if !worked {
@@ -54,13 +68,14 @@ fn run(steps: &str) -> (usize, usize) {
         }
     }
     let ended: Vec<_> = world.store.tasks.values().map(|task| task.state).collect();
-    assert_eq!(ended, [Some(TaskState::Complete)]);
+    let [Some(end)] = ended[..] else { panic!("the one task has not ended: {ended:?}") };
     assert!(world.store.open.is_empty());
     assert_eq!(world.engine.health().steps_unfinished, 0);
-    (groups, most)
+    assert_eq!(world.engine.held_bytes(), 0);
+    Run { end, groups, deliveries_most, held_bytes_most }
 }
 
-fn report(world: &mut World, peer: PeerId, dispatch: &Dispatch) {
+fn report(world: &mut World, peer: PeerId, dispatch: &Dispatch, result: &Bytes) {
     let mut results = Vec::new();
     let mut steps = Vec::new();
     for step in &dispatch.steps {
@@ -71,7 +86,7 @@ fn report(world: &mut World, peer: PeerId, dispatch: &Dispatch) {
         let at = StepReference { batch: dispatch.batch, task: task.id, step: name.clone(), attempt: step.attempt };
         results.push(StepReport {
             at,
-            outcome: Outcome::Complete(Bytes::from_static(b"1")),
+            outcome: Outcome::Complete(result.clone()),
             started_at_us: 0,
             duration_us: 0,
             metadata: None,
@@ -116,6 +131,21 @@ fn a_step_that_waits_for_five_thousand_others() {
     let parents = names("s", 5_000);
     let (groups, _) = run(&format!("{} end({})", parents.join(" "), parents.join(",")));
     assert_eq!(groups, 5_000 / 100 + 2);
+}
+
+#[test]
+fn five_thousand_results_that_fit_no_message_are_not_kept() {
+    let parents = names("s", 5_000);
+    let config = Config { delivery_bytes_max: 1 << 20, ..Config::default() };
+    let result = Bytes::from(format!("\"{}\"", "x".repeat(10_000)));
+    let run = play(config, &format!("{} end({})", parents.join(" "), parents.join(",")), result);
+    assert_eq!(run.end, TaskState::Error, "the last step cannot be sent");
+    assert!(
+        run.held_bytes_most > 500_000,
+        "{} bytes: nothing was kept, so that this shows nothing",
+        run.held_bytes_most
+    );
+    assert!(run.held_bytes_most <= 1 << 20, "{} bytes for a step that will not run", run.held_bytes_most);
 }
 
 #[test]

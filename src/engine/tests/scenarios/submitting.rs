@@ -82,6 +82,30 @@ fn more_workers_than_the_limit_are_refused() {
 }
 
 #[test]
+fn tasks_are_refused_while_much_payload_is_held() {
+    // A context of 2 bytes a task, and a result of 10 for as long as a child waits for it.
+    check_with(
+        Config { held_bytes_max: 13, ..Config::default() },
+        "
+        template t: a b(a) c(b)
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        w done T.a=1234567890
+        -> w runs B2: T.b/1
+        submit U t
+        -> U is refused: overloaded
+        w done T.b
+        -> w runs B3: T.c/1
+        submit V t
+        w done T.c
+        -> T ends complete
+        -> w runs B4: V.a/1
+        ",
+    );
+}
+
+#[test]
 fn a_key_names_one_task_for_ever() {
     check(
         "

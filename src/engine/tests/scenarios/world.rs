@@ -183,6 +183,9 @@ impl World {
         let health = self.engine.health();
         assert_eq!(health.tasks, live.len() as u64, "tasks that are live in the engine and the store");
         assert_eq!(health.steps_unfinished, unfinished, "unfinished steps");
+        let (snapshot, mut out) = (self.store.snapshot(self.now), Effects::default());
+        let recovered = Engine::recover(self.config.clone(), [1, 1], self.now, snapshot, &mut out);
+        assert_eq!(self.engine.held_bytes(), recovered.held_bytes(), "payload in memory, and after a restart");
         assert_eq!(self.engine.oldest_open_batch(), self.store.open.first().copied());
     }
 }
