@@ -120,6 +120,8 @@ pub struct Limits {
     pub tasks_per_command_max: u32,
     /// Most connections.
     pub peers_max: u32,
+    /// Most bytes of a connection that wait to be read or sent.
+    pub peer_bytes_max: u64,
     /// Most received commands that wait for the engine.
     pub inbox_events_max: u32,
     /// Most unacknowledged results of a worker.

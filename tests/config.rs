@@ -129,6 +129,10 @@ fn a_refusal_names_the_file_and_the_key() {
             "broker.toml: limits.payload_bytes_max: 16777216 does not fit into a message (limits.message_bytes_max), \
              16777216",
         ),
+        (
+            "[limits]\npeer_bytes_max = 33554431",
+            "broker.toml: limits.peer_bytes_max: 33554431 is less than two messages (limits.message_bytes_max), 33554432",
+        ),
         ("[log]\nformat = \"xml\"", "broker.toml: log.format: `xml` is neither text nor json"),
         (
             "[log]\nlevel = \"a=b=c\"",

@@ -40,6 +40,8 @@ impl Broker {
             allow_insecure: false,
             security: Some(Security { key, access: access.clone() }),
             peers_max: 100,
+            connections_max: 100,
+            peer_bytes_max: 1_000_000,
             payload_bytes_max: 1_000,
             message_bytes_max: 100_000,
             template_bytes_max: 1_000,

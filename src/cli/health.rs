@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::output::{or_dash, print, print_json};
 use super::time::format_us;
 use super::{Exit, Failure, Format, Global};
-use crate::protocol::{HealthCheck, HealthLevel, HealthReport};
+use crate::protocol::{HealthCheck, HealthLevel, HealthReport, RefusalCount};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -61,6 +61,17 @@ fn describe(report: &HealthReport) -> String {
             or_dash(report.slots),
             or_dash(report.templates),
         ));
+    }
+    if report.connections.is_some() {
+        text.push_str(&format!(
+            "peers     {} connections, {} cut, {} without a handshake\n",
+            or_dash(report.connections),
+            or_dash(report.connections_cut),
+            or_dash(report.handshakes_failed),
+        ));
+    }
+    for RefusalCount { code, count } in &report.refusals {
+        text.push_str(&format!("refused   {count} as {code}\n"));
     }
     for problem in &report.problems {
         text.push_str(&format!("problem   {problem}\n"));

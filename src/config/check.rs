@@ -73,7 +73,7 @@ fn keys(config: &Config) -> Result<(), Problem> {
 
 fn ranges(config: &Config) -> Result<(), Problem> {
     let Config { broker, database, engine, limits, worker, .. } = config;
-    let ranges: [(&'static str, u64, RangeInclusive<u64>); 24] = [
+    let ranges: [(&'static str, u64, RangeInclusive<u64>); 25] = [
         ("broker.shutdown_timeout_seconds", broker.shutdown_timeout_seconds, 0..=3_600),
         ("database.read_connections", database.read_connections.into(), 1..=100),
         ("database.lease_seconds", database.lease_seconds, 3..=600),
@@ -93,6 +93,7 @@ fn ranges(config: &Config) -> Result<(), Problem> {
         ("limits.payload_bytes_max", limits.payload_bytes_max, 1_024..=u64::MAX),
         ("limits.tasks_per_command_max", limits.tasks_per_command_max.into(), 1..=u64::MAX),
         ("limits.peers_max", limits.peers_max.into(), 1..=u64::MAX),
+        ("limits.peer_bytes_max", limits.peer_bytes_max, 131_072..=u64::MAX),
         ("limits.inbox_events_max", limits.inbox_events_max.into(), 1..=u64::MAX),
         ("limits.unacknowledged_max", limits.unacknowledged_max.into(), 1..=u64::MAX),
         ("limits.template_bytes_max", limits.template_bytes_max, 1_024..=u64::MAX),
@@ -128,6 +129,12 @@ fn together(config: &Config) -> Result<(), Problem> {
             let whole = limits.message_bytes_max;
             return Err((key, format!("{bytes} does not fit into a message (limits.message_bytes_max), {whole}")));
         }
+    }
+    let least = limits.message_bytes_max.saturating_mul(2);
+    if limits.peer_bytes_max < least {
+        let problem =
+            format!("{} is less than two messages (limits.message_bytes_max), {least}", limits.peer_bytes_max);
+        return Err(("limits.peer_bytes_max", problem));
     }
     if worker.concurrency > engine.worker_concurrency_max {
         let most = engine.worker_concurrency_max;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,15 +11,17 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use tasker_engine::{Event, NoticeKind, Origin, PeerId, Reply};
 use zmq::{DONTWAIT, PollEvents, SNDMORE};
 
+use super::guard::{Guard, Link, Size};
 use super::inbound::{Door, Refused};
 use super::limits::*;
 use super::notices::{Published, Publisher};
 use super::peers::Peers;
-use super::roles::Guard;
+use super::refusals::Refusals;
+use super::roles::Roles;
 use super::sockets::Sockets;
 use super::templates::Compiler;
-use super::{Incoming, Options, Outgoing, Settings, outbound};
-use crate::protocol::{self, ControlKind, ErrorCode, ErrorReply, Message, MessageType};
+use super::{Incoming, Options, Outgoing, PeerCounts, Settings, outbound};
+use crate::protocol::{self, ControlKind, ErrorCode, ErrorReply, HealthLevel, Message, MessageType};
 
 /// What is handed to the thread.
 pub(super) enum Parcel {
@@ -65,8 +67,10 @@ pub(super) struct Carrier {
     /// Peers that a message did not reach, until the inbox took that.
     unreachable: BTreeSet<PeerId>,
     peers: Peers,
-    door: Door,
     guard: Guard,
+    refusals: Refusals,
+    door: Door,
+    roles: Roles,
     settings: Settings,
     publisher: Publisher,
 }
@@ -98,6 +102,7 @@ impl Carrier {
             message_bytes_max: options.message_bytes_max,
             unacknowledged_max: options.unacknowledged_max,
         };
+        let guard = Guard::new(&sockets, options.peer_bytes_max, options.connections_max);
         Carrier {
             sockets,
             outgoing,
@@ -106,8 +111,10 @@ impl Carrier {
             held: None,
             unreachable: BTreeSet::new(),
             peers: Peers::new(options.peers_max),
+            guard,
+            refusals: Refusals::new(),
             door,
-            guard: Guard::new(options.security.map(|security| security.access)),
+            roles: Roles::new(options.security.map(|security| security.access)),
             settings,
             publisher: Publisher::new(options.broker_id),
         }
@@ -119,7 +126,11 @@ impl Carrier {
             if self.send_waiting() == Waiting::Nothing {
                 return;
             }
+            self.guard.hear(&self.sockets);
             self.hear_subscribers();
+            for peer in self.guard.sweep() {
+                self.lose(peer);
+            }
             if self.hand_over() {
                 self.read_burst();
                 self.hand_over();
@@ -135,9 +146,11 @@ impl Carrier {
             zmq::PollItem::from_fd(self.wake.fd.as_fd().as_raw_fd(), zmq::POLLIN),
             self.sockets.publisher.as_poll_item(zmq::POLLIN),
             self.sockets.router.as_poll_item(reading),
+            self.sockets.work_monitor.as_poll_item(),
+            self.sockets.events_monitor.as_poll_item(),
         ];
         // An error is an interrupted system call: the round that follows finds nothing and comes back.
-        let _ = zmq::poll(&mut items, if full { INBOX_RETRY_MS } else { -1 });
+        let _ = zmq::poll(&mut items, if full { INBOX_RETRY_MS } else { self.guard.sleep_ms_max() });
         if items[0].is_readable() {
             self.wake.clear();
         }
@@ -193,12 +206,19 @@ impl Carrier {
     }
 
     fn send_message(&mut self, peer: PeerId, message: &Message) {
+        if let Message::Error(error) = message {
+            self.refusals.count(error);
+        }
+        let link = self.peers.link(peer).unwrap_or_default();
+        if self.guard.is_clogged(&link) {
+            return self.lose(peer);
+        }
         let Some(routing_id) = self.peers.routing_id(peer) else {
             self.unreachable.insert(peer);
             return;
         };
         match send_frames(&self.sockets.router, routing_id, message) {
-            Ok(()) => {}
+            Ok(size) => self.guard.has_sent(&link, size),
             // Its queue is full. It may read on later, but this message is lost.
             Err(zmq::Error::EAGAIN) => {
                 self.unreachable.insert(peer);
@@ -207,16 +227,22 @@ impl Carrier {
                 if error != zmq::Error::EHOSTUNREACH {
                     tracing::error!(peer = peer.0, %error, "failed to send to a peer");
                 }
-                self.peers.forget(peer);
-                self.unreachable.insert(peer);
+                self.lose(peer);
             }
         }
     }
 
-    fn publish(&self, published: Option<Published>) {
+    /// The way to a peer is gone.
+    fn lose(&mut self, peer: PeerId) {
+        self.peers.forget(peer);
+        self.unreachable.insert(peer);
+    }
+
+    fn publish(&mut self, published: Option<Published>) {
         let Some((topic, message)) = published else { return };
-        if let Err(error) = send_frames(&self.sockets.publisher, topic.as_bytes(), &message) {
-            tracing::error!(topic, %error, "failed to publish an event");
+        match send_frames(&self.sockets.publisher, topic.as_bytes(), &message) {
+            Ok(size) => self.guard.has_published(size.with_frame(topic.len())),
+            Err(error) => tracing::error!(topic, %error, "failed to publish an event"),
         }
     }
 
@@ -260,8 +286,8 @@ impl Carrier {
     }
 
     fn take(&mut self, frames: &mut Frames) {
-        let first = (frames.count > 0).then_some(&mut frames.header);
-        let sender = self.guard.sender(&frames.routing_id, first);
+        let first = (frames.size.frames > 0).then_some(&mut frames.header);
+        let sender = self.roles.sender(&frames.routing_id, first);
         let user = sender.as_ref().map(|sender| sender.user.as_str());
         if let Some(displaced) = user.and_then(|user| self.peers.displace(&frames.routing_id, user)) {
             tracing::warn!(peer = displaced.0, "another key came with the routing id of a peer");
@@ -271,10 +297,14 @@ impl Carrier {
         let Some(peer) = self.peers.seen(&frames.routing_id, user) else {
             let error = ErrorReply::new(ErrorCode::Overloaded, "the broker has as many peers as it takes");
             let error = ErrorReply { retry_after_ms: Some(RETRY_AFTER_MS), ..error };
+            self.refusals.count(&error);
             // Whether a stranger can be reached is nobody's concern.
             let _ = send_frames(&self.sockets.router, &frames.routing_id, &error.into());
+            // The link is not kept: who is refused so is rare enough to be looked up each time.
+            self.guard.has_read(&self.sockets, (None, &mut Link::default()), frames.size, || frames.fd());
             return;
         };
+        self.guard.has_read(&self.sockets, (Some(peer), self.peers.link_mut(peer)), frames.size, || frames.fd());
         if self.peers.is_silenced(peer) {
             return;
         }
@@ -284,9 +314,12 @@ impl Carrier {
         };
         // A heartbeat is never refused: it costs nothing, and a refusal would cost the worker its steps.
         let vital = message.message_type() == MessageType::WorkerHeartbeat;
-        match self.guard.admit(&self.door, peer, sender.as_ref(), message) {
-            Ok((origin, incoming)) => {
+        match self.roles.admit(&self.door, peer, sender.as_ref(), message) {
+            Ok((origin, mut incoming)) => {
                 self.peers.pardon(peer);
+                if let Incoming::Health { level: HealthLevel::Full, counts, .. } = &mut incoming {
+                    *counts = Some(self.counts());
+                }
                 if self.peers.ask(peer) || vital {
                     self.held = Some(incoming);
                     self.hand_over();
@@ -306,6 +339,15 @@ impl Carrier {
         }
     }
 
+    fn counts(&self) -> PeerCounts {
+        PeerCounts {
+            connections: self.guard.connections() as u64,
+            connections_cut: self.guard.cut,
+            handshakes_failed: self.guard.handshakes_failed,
+            refusals: self.refusals.by_code(),
+        }
+    }
+
     fn offence(&mut self, peer: PeerId, error: ErrorReply) {
         if self.peers.offend(peer) {
             tracing::warn!(peer = peer.0, error = error.message, "silenced a peer after repeated offences");
@@ -321,11 +363,13 @@ fn too_many_commands(origin: Origin) -> ErrorReply {
 }
 
 /// Sends a message after its first frame: routing id or topic.
-fn send_frames(socket: &zmq::Socket, first: &[u8], message: &Message) -> Result<(), zmq::Error> {
+fn send_frames(socket: &zmq::Socket, first: &[u8], message: &Message) -> Result<Size, zmq::Error> {
     let (header, body) = protocol::encode(message);
+    let size = Size::default().with_frame(header.len()).with_frame(body.len());
     socket.send(first, SNDMORE | DONTWAIT)?;
     socket.send(&header[..], SNDMORE | DONTWAIT)?;
-    socket.send(body, DONTWAIT)
+    socket.send(body, DONTWAIT)?;
+    Ok(size)
 }
 
 /// One message as it was read. The buffers are used again for the next.
@@ -334,25 +378,25 @@ struct Frames {
     header: zmq::Message,
     body: zmq::Message,
     surplus: zmq::Message,
-    /// Frames after the routing id.
-    count: usize,
+    /// Frames after the routing id, as they came over the wire.
+    size: Size,
 }
 
 impl Frames {
     fn new() -> Frames {
         let frame = zmq::Message::new;
-        Frames { routing_id: frame(), header: frame(), body: frame(), surplus: frame(), count: 0 }
+        Frames { routing_id: frame(), header: frame(), body: frame(), surplus: frame(), size: Size::default() }
     }
 
     /// Reads the next message, when there is one; of frames that do not belong there, only the number is kept.
     fn read(&mut self, router: &zmq::Socket) -> bool {
-        self.count = 0;
+        self.size = Size::default();
         if !receive(router, &mut self.routing_id) {
             return false;
         }
         let mut more = self.routing_id.get_more();
         while more {
-            let frame = match self.count {
+            let frame = match self.size.frames {
                 0 => &mut self.header,
                 1 => &mut self.body,
                 _ => &mut self.surplus,
@@ -360,15 +404,20 @@ impl Frames {
             if !receive(router, frame) {
                 break;
             }
-            self.count += 1;
+            self.size = self.size.with_frame(frame.len());
             more = frame.get_more();
         }
         true
     }
 
+    /// The descriptor of the connection by which it came.
+    fn fd(&mut self) -> Option<RawFd> {
+        self.header.gets("__fd")?.parse().ok()
+    }
+
     fn message(&self) -> Result<Message, Box<ErrorReply>> {
-        if self.count != 2 {
-            let message = format!("a message has 2 frames, header and body; this one has {}", self.count);
+        if self.size.frames != 2 {
+            let message = format!("a message has 2 frames, header and body; this one has {}", self.size.frames);
             return Err(Box::new(ErrorReply::new(ErrorCode::MalformedMessage, message)));
         }
         protocol::decode(&self.header, &self.body).map_err(|error| error.0)
@@ -376,7 +425,7 @@ impl Frames {
 }
 
 /// Reads a frame, when there is one. The frames of a message arrive together.
-fn receive(socket: &zmq::Socket, frame: &mut zmq::Message) -> bool {
+pub(super) fn receive(socket: &zmq::Socket, frame: &mut zmq::Message) -> bool {
     loop {
         match socket.recv(frame, DONTWAIT) {
             Ok(()) => return true,

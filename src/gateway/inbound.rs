@@ -115,7 +115,7 @@ impl Door {
             Message::ListTasks(query) => list_tasks(peer, query),
             Message::HealthCheck(message) => {
                 let origin = Origin { peer, correlation: message.correlation_id };
-                Ok((origin, Incoming::Health { origin, level: message.level }))
+                Ok((origin, Incoming::Health { origin, level: message.level, counts: None }))
             }
             Message::WorkerRegistered(_)
             | Message::HeartbeatAcknowledged(_)

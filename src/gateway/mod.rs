@@ -3,16 +3,20 @@
 
 mod carrier;
 mod fields;
+mod guard;
 mod inbound;
 mod limits;
 mod log_limit;
+mod monitor;
 mod notices;
 mod outbound;
 mod peers;
+mod refusals;
 mod results;
 mod roles;
 mod sockets;
 mod summary;
+mod tcp;
 mod templates;
 mod zap;
 
@@ -45,8 +49,12 @@ pub struct Options {
     pub allow_insecure: bool,
     /// Keys are demanded of everybody, on every endpoint; `None` demands none.
     pub security: Option<Security>,
+    /// Most connections to both sockets together; a further one is cut.
+    pub connections_max: usize,
     /// Peers that are told apart at a time; further ones are refused.
     pub peers_max: usize,
+    /// Bytes of a connection that may wait in libzmq, to be read or to be sent; beyond, the connection is cut.
+    pub peer_bytes_max: u64,
     /// Largest payload (context, result) in bytes.
     pub payload_bytes_max: u64,
     /// Largest message in bytes.
@@ -96,10 +104,23 @@ pub struct Endpoints {
 pub enum Incoming {
     /// For the engine.
     Event(Event),
-    /// A client asks how the broker is.
-    Health { origin: Origin, level: HealthLevel },
+    /// A client asks how the broker is. With [`HealthLevel::Full`] the gateway adds what it knows.
+    Health { origin: Origin, level: HealthLevel, counts: Option<PeerCounts> },
     /// A client lists tasks.
     ListTasks { origin: Origin, query: protocol::ListTasks },
+}
+
+/// What the gateway has seen of peers since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerCounts {
+    /// Connections at this moment, subscribers included.
+    pub connections: u64,
+    /// Connections that were cut because they passed a bound.
+    pub connections_cut: u64,
+    /// Connections that ended before their handshake did.
+    pub handshakes_failed: u64,
+    /// Refusals that were sent, by code.
+    pub refusals: Vec<protocol::RefusalCount>,
 }
 
 /// What peers are to be told.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tasker_engine::PeerId;
 
+use super::guard::Link;
 use super::limits::{COMMANDS_OUTSTANDING_MAX, OFFENCES_MAX, SILENCE};
 
 /// The table of peers.
@@ -23,6 +24,7 @@ struct Peer {
     routing_id: Box<[u8]>,
     /// Its key; none without CURVE.
     user: Option<Box<str>>,
+    link: Link,
     worker: bool,
     outstanding: u32,
     offences: u8,
@@ -52,9 +54,16 @@ impl Peers {
         let (id, routing_id) = (PeerId(self.numbers_given), Box::<[u8]>::from(routing_id));
         self.ids.insert(routing_id.clone(), id);
         let seen_at_message = self.messages_seen;
-        let user = user.map(Box::from);
-        let peer =
-            Peer { routing_id, user, worker: false, outstanding: 0, offences: 0, silent_until: None, seen_at_message };
+        let peer = Peer {
+            routing_id,
+            user: user.map(Box::from),
+            link: Link::default(),
+            worker: false,
+            outstanding: 0,
+            offences: 0,
+            silent_until: None,
+            seen_at_message,
+        };
         self.peers.insert(id, peer);
         Some(id)
     }
@@ -73,6 +82,16 @@ impl Peers {
     /// Where to send what is meant for a peer.
     pub(super) fn routing_id(&self, id: PeerId) -> Option<&[u8]> {
         self.peers.get(&id).map(|peer| &*peer.routing_id)
+    }
+
+    /// The connection that leads to a peer.
+    pub(super) fn link(&self, id: PeerId) -> Option<Link> {
+        self.peers.get(&id).map(|peer| peer.link)
+    }
+
+    /// The connection by which the message at hand came.
+    pub(super) fn link_mut(&mut self, id: PeerId) -> &mut Link {
+        &mut self.entry(id).link
     }
 
     /// The connection is gone; the same routing id counts as a new peer from now on.

@@ -22,7 +22,7 @@ const ROUTING_ID_BYTES_MIN: usize = 16;
 const USER_ID: &str = "User-Id";
 
 /// Stands behind the [`Door`]'s checks with those of who it is.
-pub(super) struct Guard {
+pub(super) struct Roles {
     /// `None` without CURVE.
     access: Option<Access>,
     refusals: LogLimit,
@@ -36,9 +36,9 @@ pub(super) struct Sender {
     guessable: bool,
 }
 
-impl Guard {
-    pub(super) fn new(access: Option<Access>) -> Guard {
-        Guard { access, refusals: LogLimit::default() }
+impl Roles {
+    pub(super) fn new(access: Option<Access>) -> Roles {
+        Roles { access, refusals: LogLimit::default() }
     }
 
     /// Who sent the message whose first frame this is (the routing id comes from the socket); `None` without CURVE.

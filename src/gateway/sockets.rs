@@ -7,12 +7,13 @@ use std::str::FromStr;
 
 use zmq::{Context, Socket, SocketType};
 
+use super::monitor::{self, Monitor};
 use super::zap::{self, Domain, Zap};
 use super::{Endpoints, Error, Options};
 
 /// Messages that one peer may leave unread before it counts as unreachable.
 const SEND_MESSAGES_MAX: i32 = 1_000;
-/// Messages of one peer that wait to be read; with `message_bytes_max` this bounds the memory that a peer can take.
+/// Messages of one peer that wait to be read. Their bytes are bounded too (`guard.rs`).
 const RECEIVE_MESSAGES_MAX: i32 = 100;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
@@ -29,13 +30,26 @@ const LINGER_MS: i32 = 1_000;
 /// The longest path of a unix socket, without its final NUL.
 const IPC_PATH_BYTES_MAX: usize = 107;
 
-/// The bound sockets.
+/// Names of the sockets' monitors within the process; each broker has a context of its own.
+const WORK_MONITOR: &str = "work-monitor";
+const EVENTS_MONITOR: &str = "events-monitor";
+
+/// The bound sockets. Dropped from top to bottom.
 pub(super) struct Sockets {
     pub(super) router: Socket,
     pub(super) publisher: Socket,
+    pub(super) work_monitor: Monitor,
+    pub(super) events_monitor: Monitor,
     pub(super) endpoints: Endpoints,
     /// After the sockets, which ask it for every connection.
     _zap: Option<Zap>,
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        monitor::quiet(&self.router, WORK_MONITOR);
+        monitor::quiet(&self.publisher, EVENTS_MONITOR);
+    }
 }
 
 impl Sockets {
@@ -52,10 +66,15 @@ impl Sockets {
             zap::demand_keys(&mut router, security, Domain::Work).map_err(Error::Socket)?;
             zap::demand_keys(&mut publisher, security, Domain::Events).map_err(Error::Socket)?;
         }
+        let work_monitor = Monitor::watch(&context, &router, WORK_MONITOR)?;
+        let events_monitor = Monitor::watch(&context, &publisher, EVENTS_MONITOR)?;
+        let endpoints = Endpoints { work: Vec::new(), events: Vec::new() };
+        let mut sockets = Sockets { router, publisher, work_monitor, events_monitor, endpoints, _zap: zap };
         let any_address = options.allow_insecure || options.security.is_some();
-        let work = bind_all(&router, &options.work, any_address)?;
-        let events = bind_all(&publisher, &options.events, any_address)?;
-        Ok(Sockets { router, publisher, endpoints: Endpoints { work, events }, _zap: zap })
+        let work = bind_all(&sockets.router, &options.work, any_address)?;
+        let events = bind_all(&sockets.publisher, &options.events, any_address)?;
+        sockets.endpoints = Endpoints { work, events };
+        Ok(sockets)
     }
 }
 

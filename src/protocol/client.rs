@@ -537,6 +537,27 @@ pub struct HealthReport {
     /// One round trip to Postgres in microseconds. Only with `full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres_round_trip_us: Option<u64>,
+    /// Connections of peers, subscribers included. Only with `full`, like all that follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    /// Connections that were cut since the start because they passed a bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_cut: Option<u64>,
+    /// Connections since the start that ended before their handshake did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshakes_failed: Option<u64>,
+    /// Refusals since the start by error code; codes that did not occur are missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<RefusalCount>,
+}
+
+/// How often one error code was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalCount {
+    /// An [`ErrorCode`](super::ErrorCode) as text: a later broker may have more of them.
+    pub code: String,
+    /// Refusals with it since the start.
+    pub count: u64,
 }
 
 /// List templates.

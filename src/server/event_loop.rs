@@ -196,7 +196,7 @@ impl Loop {
                 Some(refusal) => self.send(vec![refusal]),
                 None => events.push_back(event),
             },
-            Incoming::Health { origin, level } => {
+            Incoming::Health { origin, level, counts: peers } => {
                 let engine = &self.parts.engine;
                 let counts = match level {
                     HealthLevel::Basic => HealthCounts {
@@ -205,7 +205,7 @@ impl Loop {
                     },
                     HealthLevel::Detailed | HealthLevel::Full => engine.health(),
                 };
-                let report = self.parts.health.report(&counts, origin, level);
+                let report = self.parts.health.report(&counts, peers, origin, level);
                 self.parts.reads.health(origin, level, report);
             }
             Incoming::ListTasks { origin, query } => self.parts.reads.list_tasks(origin, query),

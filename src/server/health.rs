@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tasker_engine::{Event, HealthCounts, Origin, Refusal, RefusalKind, Reply};
 use uuid::Uuid;
 
-use crate::gateway::Outgoing;
+use crate::gateway::{Outgoing, PeerCounts};
 use crate::protocol::{HealthLevel, HealthReport};
 
 /// How long Postgres may be away before new submissions are refused instead of waiting for it. Half of the time-out that
@@ -64,7 +64,13 @@ impl Health {
         Some(Outgoing::Reply { to: *origin, reply })
     }
 
-    pub fn report(&self, counts: &HealthCounts, origin: Origin, level: HealthLevel) -> HealthReport {
+    pub fn report(
+        &self,
+        counts: &HealthCounts,
+        peers: Option<PeerCounts>,
+        origin: Origin,
+        level: HealthLevel,
+    ) -> HealthReport {
         let mut problems = Vec::new();
         if self.down_since.is_some() {
             problems.push("Postgres is away: nothing can be made durable".to_owned());
@@ -97,6 +103,12 @@ impl Health {
         if level == HealthLevel::Full {
             let templates = counts.templates_without_worker.iter();
             report.templates_without_worker = templates.map(ToString::to_string).collect();
+        }
+        if let Some(peers) = peers {
+            report.connections = Some(peers.connections);
+            report.connections_cut = Some(peers.connections_cut);
+            report.handshakes_failed = Some(peers.handshakes_failed);
+            report.refusals = peers.refusals;
         }
         report
     }

@@ -2,6 +2,7 @@
 //! stops in order. Usable from a Rust test as well as from the `tasker` command.
 
 mod clock;
+mod descriptors;
 mod event_loop;
 mod health;
 mod inbox;
@@ -217,7 +218,9 @@ fn gateway_options(
         events: config.endpoints.events.clone(),
         allow_insecure: config.endpoints.allow_insecure,
         security,
+        connections_max: descriptors::connections_max(config.limits.peers_max) as usize,
         peers_max: config.limits.peers_max as usize,
+        peer_bytes_max: config.limits.peer_bytes_max,
         payload_bytes_max: config.limits.payload_bytes_max,
         message_bytes_max: config.limits.message_bytes_max,
         template_bytes_max: config.limits.template_bytes_max,

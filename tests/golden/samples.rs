@@ -432,6 +432,10 @@ fn broker_messages() -> Vec<Message> {
             templates: Some(5),
             templates_without_worker: list(&["fulfillment/process_order@1.0.0"]),
             postgres_round_trip_us: Some(180),
+            connections: Some(4),
+            connections_cut: Some(1),
+            handshakes_failed: Some(7),
+            refusals: vec![RefusalCount { code: "overloaded".to_owned(), count: 30 }],
         }
         .into(),
         TemplateList { correlation_id, templates: vec![template_summary()] }.into(),
