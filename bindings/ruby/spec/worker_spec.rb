@@ -291,6 +291,14 @@ RSpec.describe TaskerCore::Worker do
       expect(broker.expect('ReportPartialResult')['results']).to eq(report['results'])
     end
 
+    it 'that refuse a report because of the key leave its outcome as it is, to be sent again' do
+      stub_const('TaskerCore::Worker::Reports::LISTED_AGAIN_SECONDS', 0.01)
+      execute({ 'a' => { handler: 'SpecHandlers::PlainCall' } })
+      report = broker.expect('ReportPartialResult')
+      broker.send(@identity, 'Error', refusal(report, 'forbidden'))
+      expect(broker.expect('ReportPartialResult')['results']).to eq(report['results'])
+    end
+
     it 'that refuse a report for good turn its outcome into a failure' do
       execute({ 'a' => { handler: 'SpecHandlers::PlainCall' } })
       report = broker.expect('ReportPartialResult')
