@@ -36,6 +36,7 @@ mod report;
 mod results;
 mod retry;
 mod snapshot;
+mod stall;
 mod state;
 mod status;
 mod step;

@@ -50,6 +50,33 @@ fn nothing_goes_to_a_worker_that_missed_three_heartbeats_until_it_is_heard_again
 }
 
 #[test]
+fn nobody_is_lost_or_late_because_the_broker_stood_still() {
+    check(
+        "
+        template t: a[timeout=20000,limit=1] b[limit=1]
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1 T.b/1
+        pass 10000
+        stall 100000
+        w beats
+        pass 9999
+        w beats
+        w done T.b
+        pass 1
+        -> T.a/1 timed_out for good
+        -> T ends error
+        -> w stops T.a/1: timeout
+        pass 29998
+        pass 1
+        -> B1 closes failed
+        -> w is lost
+        -> w must register
+        ",
+    );
+}
+
+#[test]
 fn a_step_that_loses_too_many_workers_is_poison() {
     check(
         "

@@ -112,6 +112,7 @@ impl Stage {
         let words: Vec<&str> = action.split_whitespace().collect();
         match words[..] {
             ["pass", ms] => self.world.pass(ms.parse().expect("milliseconds")),
+            ["stall", ms] => self.world.stall(ms.parse().expect("milliseconds")),
             ["crash"] => self.world.crash(),
             ["drain"] => self.world.engine.drain(),
             ["awaited?"] => {

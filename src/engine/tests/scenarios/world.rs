@@ -63,6 +63,12 @@ impl World {
         self.now.wall.0 += i64::try_from(ms).expect("a short time");
     }
 
+    /// The broker stands still: time passes, and nobody is heard.
+    pub fn stall(&mut self, ms: u64) {
+        self.pass(ms);
+        self.engine.excuse(self.now, ms);
+    }
+
     /// Takes an event into the group in the making.
     pub fn handle(&mut self, event: Event) {
         self.gathered.push(event.clone());
