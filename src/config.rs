@@ -124,6 +124,8 @@ pub struct Limits {
     pub peer_bytes_max: u64,
     /// Most received commands that wait for the engine.
     pub inbox_events_max: u32,
+    /// Most bytes of received messages that are not done with.
+    pub inbox_bytes_max: u64,
     /// Most unacknowledged results of a worker.
     pub unacknowledged_max: u32,
     /// Largest template definition.

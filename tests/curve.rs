@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use tasker_core::client::{self, Client, Notice, Subscription};
-use tasker_core::gateway::{Error, Gateway, Incoming, Options, Outgoing, Security};
+use tasker_core::gateway::{Error, Gateway, Incoming, Options, Outgoing, Received, Security};
 use tasker_core::protocol::*;
 use tasker_core::security::{Access, ClientKeys, KeyPair, Peer, PublicKey, Role, SecretKey};
 use tasker_engine as engine;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A gateway with keys, what its peers say, and the list of them.
 struct Broker {
     gateway: Gateway,
-    inbox: Receiver<Incoming>,
+    inbox: Receiver<Received>,
     access: Access,
     listed: Vec<Peer>,
     public: PublicKey,
@@ -42,6 +42,7 @@ impl Broker {
             peers_max: 100,
             connections_max: 100,
             peer_bytes_max: 1_000_000,
+            inbox_bytes_max: 1_000_000,
             payload_bytes_max: 1_000,
             message_bytes_max: 100_000,
             template_bytes_max: 1_000,
@@ -84,7 +85,7 @@ impl Broker {
     }
 
     fn heard(&self) -> Incoming {
-        self.inbox.recv_timeout(PATIENCE).expect("a peer said something")
+        self.inbox.recv_timeout(PATIENCE).expect("a peer said something").incoming
     }
 
     fn heard_health(&self) -> Origin {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use peers::{Client, Subscriber, WorkerPeer};
-use tasker_core::gateway::{Error, Gateway, Incoming, Options, Outgoing};
+use tasker_core::gateway::{Error, Gateway, Incoming, Options, Outgoing, Received};
 use tasker_core::protocol::*;
 use tasker_engine as engine;
 use tasker_engine::{Event as Happened, Origin, Outcome, Reply};
@@ -29,6 +29,7 @@ fn options() -> Options {
         message_bytes_max: 100_000,
         template_bytes_max: 1_000,
         tasks_per_command_max: 20,
+        inbox_bytes_max: 1_000_000,
         broker_id: Uuid::from_u128(1),
         epoch: 3,
         heartbeat_ms: 5_000,
@@ -45,7 +46,7 @@ fn options() -> Options {
 /// A gateway, and what its peers say.
 struct Broker {
     gateway: Gateway,
-    inbox: Receiver<Incoming>,
+    inbox: Receiver<Received>,
 }
 
 impl Broker {
@@ -59,7 +60,9 @@ impl Broker {
     }
 
     fn heard(&self) -> Incoming {
-        self.inbox.recv_timeout(PATIENCE).expect("a peer said something")
+        let received = self.inbox.recv_timeout(PATIENCE).expect("a peer said something");
+        self.gateway.budget().give_back(received.bytes);
+        received.incoming
     }
 
     fn heard_event(&self) -> Happened {
@@ -247,7 +250,7 @@ async fn a_message_to_a_peer_that_is_gone_is_an_event() {
             break incoming;
         }
     };
-    let Incoming::Event(Happened::PeerUnreachable { peer }) = event else { panic!("{event:?}") };
+    let Incoming::Event(Happened::PeerUnreachable { peer }) = event.incoming else { panic!("{event:?}") };
     assert_eq!(peer, origin.peer);
 }
 
@@ -343,24 +346,74 @@ fn endpoints_that_cannot_be_bound_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_inbox_stops_the_reading_but_not_the_sending() {
+async fn a_full_inbox_refuses_commands_and_keeps_the_last_heartbeat_of_each_worker() {
     let (sender, inbox) = crossbeam_channel::bounded(2);
     let broker = Broker { gateway: Gateway::start(options(), sender).expect("loopback can be bound"), inbox };
     let mut client = broker.client().await;
-    let commands: Vec<HealthCheck> = (0..50).map(|_| health_check()).collect();
+    let mut worker = WorkerPeer::connect(&broker.gateway.endpoints().work[0], "w").await;
+    let commands: Vec<HealthCheck> = (0..3).map(|_| health_check()).collect();
     for command in &commands {
         client.send(command.clone()).await;
     }
-    let first = broker.heard_health();
-    while !broker.inbox.is_full() {
-        tokio::task::yield_now().await;
+    let Message::Error(error) = client.reply_to(commands[2].correlation_id).await else { panic!("not refused") };
+    assert_eq!((error.code, error.retryable, error.limit), (ErrorCode::Overloaded, true, Some(2)));
+    assert!(error.retry_after_ms.is_some());
+
+    let beats: Vec<WorkerHeartbeat> = (0..3).map(heartbeat).collect();
+    for beat in &beats {
+        worker.client.send(beat.clone()).await;
     }
+    // What is refused on the same connection shows that the heartbeats before it were read.
+    let last = health_check();
+    worker.client.send(last.clone()).await;
+    assert!(matches!(worker.client.reply_to(last.correlation_id).await, Message::Error(_)));
+
+    let first = broker.heard_health();
     broker.report_health(first);
     assert!(matches!(client.reply_to(commands[0].correlation_id).await, Message::HealthReport(_)));
-    assert!(broker.inbox.is_full());
-    for command in &commands[1..] {
-        assert_eq!(broker.heard_health().correlation, command.correlation_id, "in the order in which they were sent");
+    assert_eq!(broker.heard_health().correlation, commands[1].correlation_id);
+    let Happened::WorkerBeat { beat, .. } = broker.heard_event() else { panic!("not a heartbeat") };
+    assert_eq!(beat.free_slots, 2, "the last of them");
+    broker.check_health(&mut client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_not_done_with_are_bounded() {
+    let broker = Broker::start(Options { inbox_bytes_max: 2_500, ..options() });
+    let mut client = broker.client().await;
+    let submit = |byte: &str| InitializeTask {
+        correlation_id: Uuid::new_v4(),
+        tasks: vec![TaskRequest {
+            namespace: "n".to_owned(),
+            name: "squares".to_owned(),
+            context: JsonText::new(format!("{{\"a\":\"{}\"}}", byte.repeat(900))),
+            ..TaskRequest::default()
+        }],
+    };
+    let commands = ["a", "b", "c"].map(submit);
+    for command in &commands {
+        client.send(command.clone()).await;
     }
+    let Message::Error(error) = client.reply_to(commands[2].correlation_id).await else { panic!("not refused") };
+    assert_eq!((error.code, error.retryable, error.limit), (ErrorCode::Overloaded, true, Some(2_500)));
+    assert!(error.retry_after_ms.is_some());
+
+    let beat = heartbeat(7);
+    client.send(beat.clone()).await;
+    let first = broker.inbox.recv_timeout(PATIENCE).expect("it had room");
+    assert!(first.bytes > 900 && broker.gateway.budget().taken() > 2 * 900);
+    broker.inbox.recv_timeout(PATIENCE).expect("it had room");
+    assert!(matches!(broker.heard_event(), Happened::WorkerBeat { .. }), "a heartbeat is always taken");
+
+    broker.gateway.budget().give_back(first.bytes);
+    let again = submit("d");
+    client.send(again.clone()).await;
+    assert_eq!(broker.heard_event().origin().map(|origin| origin.correlation), Some(again.correlation_id));
+}
+
+fn heartbeat(free_slots: u32) -> WorkerHeartbeat {
+    let (correlation_id, registration_id) = (Uuid::new_v4(), Uuid::from_u128(7));
+    WorkerHeartbeat { correlation_id, registration_id, free_slots, in_flight: 0, idle_ms: None, load: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,7 +73,7 @@ fn keys(config: &Config) -> Result<(), Problem> {
 
 fn ranges(config: &Config) -> Result<(), Problem> {
     let Config { broker, database, engine, limits, worker, .. } = config;
-    let ranges: [(&'static str, u64, RangeInclusive<u64>); 25] = [
+    let ranges: [(&'static str, u64, RangeInclusive<u64>); 26] = [
         ("broker.shutdown_timeout_seconds", broker.shutdown_timeout_seconds, 0..=3_600),
         ("database.read_connections", database.read_connections.into(), 1..=100),
         ("database.lease_seconds", database.lease_seconds, 3..=600),
@@ -95,6 +95,7 @@ fn ranges(config: &Config) -> Result<(), Problem> {
         ("limits.peers_max", limits.peers_max.into(), 1..=u64::MAX),
         ("limits.peer_bytes_max", limits.peer_bytes_max, 131_072..=u64::MAX),
         ("limits.inbox_events_max", limits.inbox_events_max.into(), 1..=u64::MAX),
+        ("limits.inbox_bytes_max", limits.inbox_bytes_max, 65_536..=u64::MAX),
         ("limits.unacknowledged_max", limits.unacknowledged_max.into(), 1..=u64::MAX),
         ("limits.template_bytes_max", limits.template_bytes_max, 1_024..=u64::MAX),
         ("worker.concurrency", worker.concurrency.into(), 1..=u64::MAX),
@@ -135,6 +136,13 @@ fn together(config: &Config) -> Result<(), Problem> {
         let problem =
             format!("{} is less than two messages (limits.message_bytes_max), {least}", limits.peer_bytes_max);
         return Err(("limits.peer_bytes_max", problem));
+    }
+    if limits.inbox_bytes_max < limits.message_bytes_max {
+        let problem = format!(
+            "{} is less than one message may have (limits.message_bytes_max), {}",
+            limits.inbox_bytes_max, limits.message_bytes_max
+        );
+        return Err(("limits.inbox_bytes_max", problem));
     }
     if worker.concurrency > engine.worker_concurrency_max {
         let most = engine.worker_concurrency_max;

@@ -1,18 +1,18 @@
 //! The thread that owns the sockets: it sends what waits, reads a burst, hands it on, and sleeps until there is more.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{Receiver, TryRecvError};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use tasker_engine::{Event, NoticeKind, Origin, PeerId, Reply};
-use zmq::{DONTWAIT, PollEvents, SNDMORE};
+use tasker_engine::{NoticeKind, Origin, PeerId, Reply};
+use zmq::{DONTWAIT, SNDMORE};
 
 use super::guard::{Guard, Link, Size};
 use super::inbound::{Door, Refused};
+use super::inbox::{Full, Inbox};
 use super::limits::*;
 use super::notices::{Published, Publisher};
 use super::peers::Peers;
@@ -61,11 +61,7 @@ pub(super) struct Carrier {
     sockets: Sockets,
     outgoing: Receiver<Parcel>,
     wake: Arc<Wake>,
-    inbox: Sender<Incoming>,
-    /// A message that the full inbox did not take. Nothing is read until it is gone.
-    held: Option<Incoming>,
-    /// Peers that a message did not reach, until the inbox took that.
-    unreachable: BTreeSet<PeerId>,
+    inbox: Inbox,
     peers: Peers,
     guard: Guard,
     refusals: Refusals,
@@ -81,7 +77,7 @@ impl Carrier {
         sockets: Sockets,
         outgoing: Receiver<Parcel>,
         wake: Arc<Wake>,
-        inbox: Sender<Incoming>,
+        inbox: Inbox,
     ) -> Carrier {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let door = Door {
@@ -108,8 +104,6 @@ impl Carrier {
             outgoing,
             wake,
             inbox,
-            held: None,
-            unreachable: BTreeSet::new(),
             peers: Peers::new(options.peers_max),
             guard,
             refusals: Refusals::new(),
@@ -131,26 +125,23 @@ impl Carrier {
             for peer in self.guard.sweep() {
                 self.lose(peer);
             }
-            if self.hand_over() {
-                self.read_burst();
-                self.hand_over();
-            }
+            self.inbox.hand_over();
+            self.read_burst();
+            self.inbox.hand_over();
         }
     }
 
     /// Sleeps until there is something to do. A full inbox gives no sign when it has room again, so it is tried anew.
     fn wait(&self) {
-        let full = self.held.is_some() || !self.unreachable.is_empty();
-        let reading = if full { PollEvents::empty() } else { zmq::POLLIN };
         let mut items = [
             zmq::PollItem::from_fd(self.wake.fd.as_fd().as_raw_fd(), zmq::POLLIN),
             self.sockets.publisher.as_poll_item(zmq::POLLIN),
-            self.sockets.router.as_poll_item(reading),
+            self.sockets.router.as_poll_item(zmq::POLLIN),
             self.sockets.work_monitor.as_poll_item(),
             self.sockets.events_monitor.as_poll_item(),
         ];
         // An error is an interrupted system call: the round that follows finds nothing and comes back.
-        let _ = zmq::poll(&mut items, if full { INBOX_RETRY_MS } else { self.guard.sleep_ms_max() });
+        let _ = zmq::poll(&mut items, if self.inbox.waits() { INBOX_RETRY_MS } else { self.guard.sleep_ms_max() });
         if items[0].is_readable() {
             self.wake.clear();
         }
@@ -214,14 +205,14 @@ impl Carrier {
             return self.lose(peer);
         }
         let Some(routing_id) = self.peers.routing_id(peer) else {
-            self.unreachable.insert(peer);
+            self.inbox.put_unreachable(peer);
             return;
         };
         match send_frames(&self.sockets.router, routing_id, message) {
             Ok(size) => self.guard.has_sent(&link, size),
             // Its queue is full. It may read on later, but this message is lost.
             Err(zmq::Error::EAGAIN) => {
-                self.unreachable.insert(peer);
+                self.inbox.put_unreachable(peer);
             }
             Err(error) => {
                 if error != zmq::Error::EHOSTUNREACH {
@@ -235,7 +226,7 @@ impl Carrier {
     /// The way to a peer is gone.
     fn lose(&mut self, peer: PeerId) {
         self.peers.forget(peer);
-        self.unreachable.insert(peer);
+        self.inbox.put_unreachable(peer);
     }
 
     fn publish(&mut self, published: Option<Published>) {
@@ -256,29 +247,10 @@ impl Carrier {
         }
     }
 
-    /// `false` when the inbox is full.
-    fn hand_over(&mut self) -> bool {
-        if let Some(incoming) = self.held.take()
-            && let Err(TrySendError::Full(incoming)) = self.inbox.try_send(incoming)
-        {
-            self.held = Some(incoming);
-            return false;
-        }
-        while let Some(peer) = self.unreachable.pop_first() {
-            let incoming = Incoming::Event(Event::PeerUnreachable { peer });
-            // An inbox without a reader takes everything: whoever stopped the engine stops this thread next.
-            if let Err(TrySendError::Full(_)) = self.inbox.try_send(incoming) {
-                self.unreachable.insert(peer);
-                return false;
-            }
-        }
-        true
-    }
-
     fn read_burst(&mut self) {
         let mut frames = Frames::new();
         for _ in 0..BURST_MESSAGES_MAX {
-            if self.held.is_some() || !frames.read(&self.sockets.router) {
+            if !frames.read(&self.sockets.router) {
                 return;
             }
             self.take(&mut frames);
@@ -291,8 +263,8 @@ impl Carrier {
         let user = sender.as_ref().map(|sender| sender.user.as_str());
         if let Some(displaced) = user.and_then(|user| self.peers.displace(&frames.routing_id, user)) {
             tracing::warn!(peer = displaced.0, "another key came with the routing id of a peer");
-            self.unreachable.insert(displaced);
-            self.hand_over();
+            self.inbox.put_unreachable(displaced);
+            self.inbox.hand_over();
         }
         let Some(peer) = self.peers.seen(&frames.routing_id, user) else {
             let error = ErrorReply::new(ErrorCode::Overloaded, "the broker has as many peers as it takes");
@@ -320,11 +292,14 @@ impl Carrier {
                 if let Incoming::Health { level: HealthLevel::Full, counts, .. } = &mut incoming {
                     *counts = Some(self.counts());
                 }
-                if self.peers.ask(peer) || vital {
-                    self.held = Some(incoming);
-                    self.hand_over();
-                } else {
-                    self.send_message(peer, &too_many_commands(origin).into());
+                if vital {
+                    // Counted like every command, however many there are already.
+                    self.peers.ask(peer);
+                    if !self.inbox.put_beat(peer, incoming) {
+                        self.peers.answer(peer);
+                    }
+                } else if let Err(error) = self.take_command(peer, origin, incoming, frames.size.bytes as u64) {
+                    self.send_message(peer, &(*error).into());
                 }
             }
             Err(Refused::Value(origin, refusal)) => {
@@ -348,6 +323,23 @@ impl Carrier {
         }
     }
 
+    fn take_command(&mut self, peer: PeerId, o: Origin, incoming: Incoming, bytes: u64) -> Result<(), Box<ErrorReply>> {
+        self.inbox.room(bytes).map_err(|full| match full {
+            Full::Events(limit) => overloaded(o, format!("{limit} messages wait for the broker already"), limit),
+            Full::Bytes(limit) => {
+                let message = format!("the broker holds {limit} bytes of messages that it is not done with, or nearly");
+                overloaded(o, message, limit)
+            }
+        })?;
+        if !self.peers.ask(peer) {
+            let limit = COMMANDS_OUTSTANDING_MAX;
+            let message = format!("{limit} commands of this connection are not answered yet");
+            return Err(overloaded(o, message, limit.into()));
+        }
+        self.inbox.put(incoming, bytes);
+        Ok(())
+    }
+
     fn offence(&mut self, peer: PeerId, error: ErrorReply) {
         if self.peers.offend(peer) {
             tracing::warn!(peer = peer.0, error = error.message, "silenced a peer after repeated offences");
@@ -356,10 +348,9 @@ impl Carrier {
     }
 }
 
-fn too_many_commands(origin: Origin) -> ErrorReply {
-    let message = format!("{COMMANDS_OUTSTANDING_MAX} commands of this connection are not answered yet");
+fn overloaded(origin: Origin, message: String, limit: u64) -> Box<ErrorReply> {
     let error = ErrorReply::new(ErrorCode::Overloaded, message).for_command(origin.correlation);
-    ErrorReply { retry_after_ms: Some(RETRY_AFTER_MS), ..error.with_limit(u64::from(COMMANDS_OUTSTANDING_MAX)) }
+    Box::new(ErrorReply { retry_after_ms: Some(RETRY_AFTER_MS), ..error.with_limit(limit) })
 }
 
 /// Sends a message after its first frame: routing id or topic.

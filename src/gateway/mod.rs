@@ -1,10 +1,12 @@
 //! The broker's sockets: ROUTER for work, PUB for events. The only part that knows both the protocol and the engine's
 //! events; it decides nothing. One thread owns the sockets, and it never waits for a peer or for the engine.
 
+mod budget;
 mod carrier;
 mod fields;
 mod guard;
 mod inbound;
+mod inbox;
 mod limits;
 mod log_limit;
 mod monitor;
@@ -32,8 +34,10 @@ use uuid::Uuid;
 use crate::protocol::{self, ControlKind, HealthLevel};
 use crate::security::{Access, SecretKey};
 use carrier::{Carrier, Parcel, Wake};
+use inbox::Inbox;
 use sockets::Sockets;
 
+pub use budget::Budget;
 pub use inbound::check_request;
 pub use summary::step_counts;
 pub use templates::TemplateParser;
@@ -63,6 +67,8 @@ pub struct Options {
     pub template_bytes_max: u64,
     /// Most requests in one `InitializeTask`.
     pub tasks_per_command_max: u32,
+    /// Most bytes of messages that were read and are not done with.
+    pub inbox_bytes_max: u64,
     /// The broker process.
     pub broker_id: Uuid,
     /// The lease epoch.
@@ -121,6 +127,16 @@ pub struct PeerCounts {
     pub handshakes_failed: u64,
     /// Refusals that were sent, by code.
     pub refusals: Vec<protocol::RefusalCount>,
+}
+
+/// What a peer says, with what it costs to keep it.
+#[derive(Debug)]
+pub struct Received {
+    /// What it says.
+    pub incoming: Incoming,
+    /// Header and body as they came, in bytes: taken from the [`Budget`] until they are given back. 0 for what is always
+    /// taken: heartbeats, and the gateway's own [`Event::PeerUnreachable`].
+    pub bytes: u64,
 }
 
 /// What peers are to be told.
@@ -186,20 +202,23 @@ struct Settings {
 pub struct Gateway {
     endpoints: Endpoints,
     outbox: Outbox,
+    budget: Arc<Budget>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
-    /// Binds the sockets and starts carrying. What peers say goes to `inbox`; while that is full, nothing is read.
-    pub fn start(options: Options, inbox: Sender<Incoming>) -> Result<Gateway, Error> {
+    /// Binds the sockets and starts carrying. What peers say goes to `inbox`. While that is full, or the [`Budget`] is used
+    /// up, messages are read on and refused as `overloaded`; heartbeats wait, one a peer.
+    pub fn start(options: Options, inbox: Sender<Received>) -> Result<Gateway, Error> {
         let sockets = Sockets::bind(&options)?;
         let endpoints = sockets.endpoints.clone();
         let (parcels, outgoing) = crossbeam_channel::bounded(limits::OUTBOX_GROUPS_MAX);
         let wake = Arc::new(Wake::new().map_err(Error::Thread)?);
-        let carrier = Carrier::new(options, sockets, outgoing, wake.clone(), inbox);
+        let budget = Arc::new(Budget::new(options.inbox_bytes_max));
+        let carrier = Carrier::new(options, sockets, outgoing, wake.clone(), Inbox::new(inbox, budget.clone()));
         let builder = std::thread::Builder::new().name("gateway".to_owned());
         let thread = builder.spawn(move || carrier.run()).map_err(Error::Thread)?;
-        Ok(Gateway { endpoints, outbox: Outbox { parcels, wake }, thread: Some(thread) })
+        Ok(Gateway { endpoints, outbox: Outbox { parcels, wake }, budget, thread: Some(thread) })
     }
 
     /// Where peers connect to.
@@ -210,6 +229,11 @@ impl Gateway {
     /// Takes what is to be sent.
     pub fn outbox(&self) -> Outbox {
         self.outbox.clone()
+    }
+
+    /// Where the bytes of messages are given back that are done with.
+    pub fn budget(&self) -> Arc<Budget> {
+        self.budget.clone()
     }
 
     /// Sends what was handed over before, closes the sockets and waits for the thread. Peers that do not take their

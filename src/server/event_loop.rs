@@ -2,28 +2,26 @@
 //! commit group to the writer; while that commits, the next group gathers. Deliveries leave when their group is durable.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never};
-use tasker_engine::{Deliver, Effects, Engine, Event, HealthCounts, Save};
+use tasker_engine::{Deliver, Effects, Engine, Event, HealthCounts, Now, Refusal, Reply, Save};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
+use super::admission::{self, UNDECIDED_REQUESTS_MAX, Weight};
 use super::clock::Clock;
 use super::health::{Health, Postgres};
 use super::inbox;
 use super::reads::Reads;
 use super::recovery::Recovery;
 use super::writer::{Group, Verdict};
-use crate::gateway::{self, Incoming, Outbox, Outgoing};
+use crate::gateway::{self, Budget, Incoming, Outbox, Outgoing, Received};
 use crate::protocol::HealthLevel;
 
 /// Events handled before their group is handed over. Beyond some 3,000 events a larger group only adds latency.
 const GROUP_EVENTS_MAX: usize = 3_000;
-
-/// Saves that may gather while a group commits. At the limit peers are not heard until the commit is through: their
-/// messages wait in the sockets, and no memory is taken.
-const GATHERED_SAVES_MAX: usize = 20_000;
 
 /// What the rest of the server tells the loop.
 pub(crate) enum Input {
@@ -41,7 +39,9 @@ pub(crate) enum Input {
 pub(crate) struct Parts {
     pub engine: Engine,
     pub clock: Clock,
-    pub peers: Receiver<Incoming>,
+    pub peers: Receiver<Received>,
+    /// Where the bytes of messages are given back that are done with.
+    pub budget: Arc<Budget>,
     pub inputs: Receiver<Input>,
     pub writer: UnboundedSender<Group>,
     pub outbox: Outbox,
@@ -70,13 +70,35 @@ pub(super) struct Gathered {
     pub messages: Vec<Outgoing>,
     /// Inbox rows that it removes.
     pub inbox_rows: Vec<i64>,
+    /// How much of all that there is.
+    pub weight: Weight,
+    /// Saves and deliveries that are in `weight`.
+    weighed: (usize, usize),
+}
+
+impl Gathered {
+    /// Weighs what was decided since the last time.
+    fn weigh(&mut self) {
+        let (saves, deliveries) = self.weighed;
+        self.weight.add(Weight::of(&self.effects, saves, deliveries));
+        self.weighed = (self.effects.saves.len(), self.effects.deliveries.len());
+    }
 }
 
 /// Runs until told to stop. What recovery decided goes out with the first group.
 pub(crate) fn run(parts: Parts, recovered: Effects) -> End {
     let gathering = Gathered { effects: recovered, ..Gathered::default() };
-    let mut state =
-        Loop { parts, gathering, in_flight: None, held: VecDeque::new(), stop_by: None, stopping: false, deaf: false };
+    let mut state = Loop {
+        parts,
+        gathering,
+        in_flight: None,
+        held: VecDeque::new(),
+        undecided: Weight::default(),
+        at_once: Vec::new(),
+        stop_by: None,
+        stopping: false,
+        deaf: false,
+    };
     state.hand_over();
     loop {
         if let Some(end) = state.turn() {
@@ -91,6 +113,10 @@ pub(super) struct Loop {
     pub(super) in_flight: Option<Gathered>,
     /// Inputs that came while a verdict was awaited.
     pub(super) held: VecDeque<Input>,
+    /// What was taken in this turn, and is yet to be decided on.
+    undecided: Weight,
+    /// What waits for no commit: refusals of what the engine does not see, and acknowledged heartbeats.
+    at_once: Vec<Outgoing>,
     /// The broker drains, until then at most.
     stop_by: Option<Instant>,
     /// Nothing is taken any more; what has gathered is committed, and then the loop ends.
@@ -105,6 +131,7 @@ impl Loop {
         let mut events = VecDeque::new();
         let mut verdict = None;
         self.wait(&mut events, &mut verdict);
+        self.send_at_once();
         match verdict {
             Some(Verdict::Committed) => self.release_in_flight(),
             Some(Verdict::Refused(error)) => {
@@ -115,6 +142,7 @@ impl Loop {
             Some(Verdict::Failed(error)) => return Some(End::Failed(error)),
             None => {}
         }
+        self.gathering.weight.bytes += std::mem::take(&mut self.undecided).bytes;
         self.decide(events);
         self.stopping = self.is_drained();
         self.hand_over();
@@ -137,9 +165,8 @@ impl Loop {
         if verdict.is_some() || !events.is_empty() {
             return;
         }
-        let full = self.gathering.effects.saves.len() >= GATHERED_SAVES_MAX || self.stopping || self.deaf;
         let closed = never();
-        let peers = if full { &closed } else { &self.parts.peers }.clone();
+        let peers = if self.stopping || self.deaf { &closed } else { &self.parts.peers }.clone();
         let inputs = self.parts.inputs.clone();
         let deadline = self.parts.engine.next_deadline().and_then(|at| self.parts.clock.instant(at));
         // Past it only the writer is waited for.
@@ -148,7 +175,7 @@ impl Loop {
         crossbeam_channel::select! {
             recv(inputs) -> input => if let Ok(input) = input { self.take_input(input, events, verdict) },
             recv(peers) -> incoming => match incoming {
-                Ok(incoming) => self.take_incoming(incoming, events),
+                Ok(received) => self.take_received(received, events),
                 Err(_) => self.deaf = true,
             },
             recv(timer) -> _ => {}
@@ -157,9 +184,9 @@ impl Loop {
             let Ok(input) = inputs.try_recv() else { break };
             self.take_input(input, events, verdict);
         }
-        while events.len() < GROUP_EVENTS_MAX {
-            let Ok(incoming) = peers.try_recv() else { break };
-            self.take_incoming(incoming, events);
+        while events.len() < GROUP_EVENTS_MAX && self.undecided.requests < UNDECIDED_REQUESTS_MAX {
+            let Ok(received) = peers.try_recv() else { break };
+            self.take_received(received, events);
         }
     }
 
@@ -189,12 +216,20 @@ impl Loop {
         self.stop_by.is_some_and(|by| Instant::now() >= by)
     }
 
-    fn take_incoming(&mut self, incoming: Incoming, events: &mut VecDeque<Event>) {
+    fn take_received(&mut self, received: Received, events: &mut VecDeque<Event>) {
+        let Received { incoming, bytes } = received;
         match incoming {
-            Incoming::Event(event) => match self.parts.health.refuse(&event) {
+            Incoming::Event(event) => match self.admit(&event) {
+                Ok(()) => {
+                    self.undecided.add(Weight::undecided(&event, bytes));
+                    events.push_back(event);
+                    return;
+                }
                 // At once: what has gathered waits for the very commit that does not come.
-                Some(refusal) => self.send(vec![refusal]),
-                None => events.push_back(event),
+                Err(refusal) => {
+                    let reply = Reply::Refused(refusal);
+                    self.at_once.extend(event.origin().map(|to| Outgoing::Reply { to, reply }));
+                }
             },
             Incoming::Health { origin, level, counts: peers } => {
                 let engine = &self.parts.engine;
@@ -210,19 +245,49 @@ impl Loop {
             }
             Incoming::ListTasks { origin, query } => self.parts.reads.list_tasks(origin, query),
         }
+        self.parts.budget.give_back(bytes);
+    }
+
+    /// Whether the engine gets to see an event of a peer.
+    fn admit(&self, event: &Event) -> Result<(), Refusal> {
+        self.parts.health.check_up(event)?;
+        let mut gathered = self.gathering.weight;
+        gathered.add(self.undecided);
+        admission::admit(event, gathered)
     }
 
     /// Lets the engine decide on everything that came in, once.
     pub(super) fn decide(&mut self, events: impl IntoIterator<Item = Event>) {
         let now = self.parts.clock.now();
+        for event in events {
+            self.handle(now, event);
+        }
         let engine = &mut self.parts.engine;
         let gathering = &mut self.gathering;
-        for event in events {
-            gathering.events.push(event.clone());
-            engine.handle(now, event, &mut gathering.effects);
-        }
         engine.pass_deadlines(now, &mut gathering.effects);
         engine.plan(now, &mut gathering.effects);
+        gathering.weigh();
+        self.send_at_once();
+    }
+
+    fn handle(&mut self, now: Now, event: Event) {
+        let engine = &mut self.parts.engine;
+        if matches!(event, Event::WorkerBeat { .. }) {
+            let mut effects = Effects::default();
+            engine.handle(now, event.clone(), &mut effects);
+            // Nothing depends on it, and it depends on nothing: a worker must not look for a broker that is only slow.
+            if let (&[], &[Deliver::Reply { to, reply: Reply::HeartbeatAcknowledged }]) =
+                (&*effects.saves, &*effects.deliveries)
+            {
+                self.at_once.push(Outgoing::Reply { to, reply: Reply::HeartbeatAcknowledged });
+                return;
+            }
+            self.gathering.effects.saves.append(&mut effects.saves);
+            self.gathering.effects.deliveries.append(&mut effects.deliveries);
+        } else {
+            engine.handle(now, event.clone(), &mut self.gathering.effects);
+        }
+        self.gathering.events.push(event);
     }
 
     /// Gives what has gathered to the writer, unless a group is with it already.
@@ -257,6 +322,7 @@ impl Loop {
             // The inbox's reader ends with the runtime, after the loop.
             let _ = self.parts.inbox.send(group.inbox_rows);
         }
+        self.parts.budget.give_back(group.weight.bytes);
         let mut outgoing = group.messages;
         for delivery in group.effects.deliveries {
             match delivery {
@@ -266,6 +332,11 @@ impl Loop {
                 Deliver::Read(read) => self.parts.reads.ask(read),
             }
         }
+        self.send(outgoing);
+    }
+
+    fn send_at_once(&mut self) {
+        let outgoing = std::mem::take(&mut self.at_once);
         self.send(outgoing);
     }
 

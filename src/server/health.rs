@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tasker_engine::{Event, HealthCounts, Origin, Refusal, RefusalKind, Reply};
+use tasker_engine::{Event, HealthCounts, Origin, Refusal, RefusalKind};
 use uuid::Uuid;
 
-use crate::gateway::{Outgoing, PeerCounts};
+use crate::gateway::PeerCounts;
 use crate::protocol::{HealthLevel, HealthReport};
 
 /// How long Postgres may be away before new submissions are refused instead of waiting for it. Half of the time-out that
@@ -49,19 +49,20 @@ impl Health {
         self.draining = true;
     }
 
-    /// The refusal of a new submission, when the broker is stopping or Postgres has been away for too long. Everything else
-    /// is taken or waits: workers' results are held until they are durable, and questions are answered when they can be.
-    pub fn refuse(&self, event: &Event) -> Option<Outgoing> {
-        let Event::TasksSubmitted { origin, .. } = event else { return None };
+    /// Refuses a new submission when the broker is stopping or Postgres has been away for too long. Everything else is taken
+    /// or waits: workers' results are held until they are durable, and questions are answered when they can be.
+    pub fn check_up(&self, event: &Event) -> Result<(), Refusal> {
+        if !matches!(event, Event::TasksSubmitted { .. }) {
+            return Ok(());
+        }
         let message = if self.draining {
             "the broker is stopping and takes no new tasks; try again in a moment"
-        } else if self.down_since?.elapsed() >= PATIENCE {
+        } else if self.down_since.is_some_and(|since| since.elapsed() >= PATIENCE) {
             "Postgres is away, so that no task can be made durable; try again later"
         } else {
-            return None;
+            return Ok(());
         };
-        let reply = Reply::Refused(Refusal::new(RefusalKind::Unavailable, message));
-        Some(Outgoing::Reply { to: *origin, reply })
+        Err(Refusal::new(RefusalKind::Unavailable, message))
     }
 
     pub fn report(

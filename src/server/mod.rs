@@ -1,6 +1,7 @@
 //! The broker as a whole: claims its lane, rebuilds the engine from Postgres, binds the sockets, runs the event loop, and
 //! stops in order. Usable from a Rust test as well as from the `tasker` command.
 
+mod admission;
 mod clock;
 mod descriptors;
 mod event_loop;
@@ -122,8 +123,20 @@ impl Broker {
         let recovery = recovery::Recovery { runtime: runtime.handle().clone(), pool, config };
         let outbox = gateway.outbox();
         let endpoints = gateway.endpoints().clone();
-        let parts =
-            Parts { engine, clock, peers, inputs: for_loop, writer: groups, outbox, reads, health, recovery, inbox };
+        let budget = gateway.budget();
+        let parts = Parts {
+            engine,
+            clock,
+            peers,
+            budget,
+            inputs: for_loop,
+            writer: groups,
+            outbox,
+            reads,
+            health,
+            recovery,
+            inbox,
+        };
         let (tell_end, ended) = crossbeam_channel::bounded(1);
         let work = move || {
             let end = event_loop::run(parts, effects);
@@ -225,6 +238,7 @@ fn gateway_options(
         message_bytes_max: config.limits.message_bytes_max,
         template_bytes_max: config.limits.template_bytes_max,
         tasks_per_command_max: config.limits.tasks_per_command_max,
+        inbox_bytes_max: config.limits.inbox_bytes_max,
         broker_id,
         epoch,
         heartbeat_ms: config.engine.heartbeat_ms,

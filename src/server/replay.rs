@@ -37,6 +37,7 @@ impl Loop {
         for event in events.into_iter().chain(waits) {
             self.replay(event)?;
         }
+        self.parts.budget.give_back(refused.weight.bytes + gathered.weight.bytes);
         Ok(())
     }
 
