@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never};
-use tasker_engine::{Deliver, Effects, Engine, Event, HealthCounts, Now, Refusal, Reply, Save};
+use tasker_engine::{Deliver, Effects, Engine, Event, HealthCounts, Mono, Now, Refusal, Reply, Save};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
@@ -22,6 +22,12 @@ use crate::protocol::HealthLevel;
 
 /// Events handled before their group is handed over. Beyond some 3,000 events a larger group only adds latency.
 const GROUP_EVENTS_MAX: usize = 3_000;
+
+/// How often the loop looks up when nothing happens, in milliseconds.
+const LOOK_UP_MS: u64 = 1_000;
+
+/// Time without a look at the peers that counts as a stall, in milliseconds: twice the time between two looks.
+const STALL_MS: u64 = 2 * LOOK_UP_MS;
 
 /// What the rest of the server tells the loop.
 pub(crate) enum Input {
@@ -88,11 +94,13 @@ impl Gathered {
 /// Runs until told to stop. What recovery decided goes out with the first group.
 pub(crate) fn run(parts: Parts, recovered: Effects) -> End {
     let gathering = Gathered { effects: recovered, ..Gathered::default() };
+    let heard = parts.clock.now().mono;
     let mut state = Loop {
         parts,
         gathering,
         in_flight: None,
         held: VecDeque::new(),
+        heard,
         undecided: Weight::default(),
         at_once: Vec::new(),
         stop_by: None,
@@ -113,6 +121,8 @@ pub(super) struct Loop {
     pub(super) in_flight: Option<Gathered>,
     /// Inputs that came while a verdict was awaited.
     pub(super) held: VecDeque<Input>,
+    /// When everything was taken that peers had said.
+    heard: Mono,
     /// What was taken in this turn, and is yet to be decided on.
     undecided: Weight,
     /// What waits for no commit: refusals of what the engine does not see, and acknowledged heartbeats.
@@ -130,7 +140,8 @@ impl Loop {
     fn turn(&mut self) -> Option<End> {
         let mut events = VecDeque::new();
         let mut verdict = None;
-        self.wait(&mut events, &mut verdict);
+        let heard_all = self.wait(&mut events, &mut verdict);
+        self.excuse_stall(heard_all);
         self.send_at_once();
         match verdict {
             Some(Verdict::Committed) => self.release_in_flight(),
@@ -142,8 +153,17 @@ impl Loop {
             Some(Verdict::Failed(error)) => return Some(End::Failed(error)),
             None => {}
         }
+        // Replaying a refused group may have taken long.
+        self.excuse_stall(false);
         self.gathering.weight.bytes += std::mem::take(&mut self.undecided).bytes;
-        self.decide(events);
+        let now = self.parts.clock.now();
+        for event in events {
+            self.handle(now, event);
+        }
+        if self.listens() {
+            self.parts.engine.pass_deadlines(now, &mut self.gathering.effects);
+        }
+        self.decide([]);
         self.stopping = self.is_drained();
         self.hand_over();
         if self.in_flight.is_some() {
@@ -157,21 +177,42 @@ impl Loop {
         self.stopping.then_some(End::Stopped)
     }
 
-    /// Waits for the first input or deadline, then takes all that is waiting.
-    fn wait(&mut self, events: &mut VecDeque<Event>, verdict: &mut Option<Verdict>) {
+    /// Whether peers are heard. While they are not, nobody's silence means anything.
+    fn listens(&self) -> bool {
+        !self.stopping && !self.deaf
+    }
+
+    /// Holds it against nobody that the broker stood still: was stopped, starved, or busy with a replay. What peers said
+    /// meanwhile may still be in a socket.
+    fn excuse_stall(&mut self, heard_all: bool) {
+        let now = self.parts.clock.now();
+        let stalled_ms = now.mono.since(self.heard);
+        if stalled_ms > STALL_MS {
+            warn!(stalled_ms, "the broker stood still, and excuses its workers for that time");
+            self.parts.engine.excuse(now, stalled_ms);
+        }
+        if heard_all || stalled_ms > STALL_MS {
+            self.heard = now.mono;
+        }
+    }
+
+    /// Waits for the first input or deadline, then takes all that is waiting. Returns whether that is all that peers said.
+    fn wait(&mut self, events: &mut VecDeque<Event>, verdict: &mut Option<Verdict>) -> bool {
         for input in std::mem::take(&mut self.held) {
             self.take_input(input, events, verdict);
         }
         if verdict.is_some() || !events.is_empty() {
-            return;
+            return false;
         }
         let closed = never();
-        let peers = if self.stopping || self.deaf { &closed } else { &self.parts.peers }.clone();
+        let peers = if self.listens() { &self.parts.peers } else { &closed }.clone();
         let inputs = self.parts.inputs.clone();
-        let deadline = self.parts.engine.next_deadline().and_then(|at| self.parts.clock.instant(at));
+        let look_up = self.parts.clock.now().mono + LOOK_UP_MS;
+        let next = self.parts.engine.next_deadline().filter(|_| self.listens());
+        let until = next.and_then(|at| self.parts.clock.instant(at.min(look_up)));
         // Past it only the writer is waited for.
         let stop_by = self.stop_by.filter(|_| !self.is_time_up());
-        let timer = deadline.into_iter().chain(stop_by).min().map_or_else(never, crossbeam_channel::at);
+        let timer = until.into_iter().chain(stop_by).min().map_or_else(never, crossbeam_channel::at);
         crossbeam_channel::select! {
             recv(inputs) -> input => if let Ok(input) = input { self.take_input(input, events, verdict) },
             recv(peers) -> incoming => match incoming {
@@ -180,14 +221,19 @@ impl Loop {
             },
             recv(timer) -> _ => {}
         }
+        if next.is_none() {
+            // Nobody is held to anything, and the loop may have waited for hours.
+            self.heard = self.parts.clock.now().mono;
+        }
         while verdict.is_none() {
             let Ok(input) = inputs.try_recv() else { break };
             self.take_input(input, events, verdict);
         }
         while events.len() < GROUP_EVENTS_MAX && self.undecided.requests < UNDECIDED_REQUESTS_MAX {
-            let Ok(received) = peers.try_recv() else { break };
+            let Ok(received) = peers.try_recv() else { return true };
             self.take_received(received, events);
         }
+        false
     }
 
     fn take_input(&mut self, input: Input, events: &mut VecDeque<Event>, verdict: &mut Option<Verdict>) {
@@ -256,7 +302,7 @@ impl Loop {
         admission::admit(event, gathered)
     }
 
-    /// Lets the engine decide on everything that came in, once.
+    /// Lets the engine decide on what came in, once.
     pub(super) fn decide(&mut self, events: impl IntoIterator<Item = Event>) {
         let now = self.parts.clock.now();
         for event in events {
@@ -264,7 +310,6 @@ impl Loop {
         }
         let engine = &mut self.parts.engine;
         let gathering = &mut self.gathering;
-        engine.pass_deadlines(now, &mut gathering.effects);
         engine.plan(now, &mut gathering.effects);
         gathering.weigh();
         self.send_at_once();

@@ -14,6 +14,7 @@ mod refused_rows;
 mod restart;
 mod retries;
 mod security;
+mod stalled;
 mod submission;
 mod support;
 mod try_task;

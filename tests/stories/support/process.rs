@@ -63,10 +63,15 @@ impl BrokerProcess {
         self.child.wait().expect("it is our child");
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process number"));
+        kill(pid, signal).expect("it is our child");
+    }
+
     /// Asks it to end.
     pub fn terminate(&self) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process number"));
-        kill(pid, Signal::SIGTERM).expect("it is our child");
+        self.signal(Signal::SIGTERM);
     }
 
     /// Waits until it has ended.
