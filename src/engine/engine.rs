@@ -14,6 +14,7 @@ use crate::effect::{Command, Effects, Save};
 use crate::event::Event;
 use crate::hash::BuildIdHasher;
 use crate::id::{BatchId, IdSource, Origin, TaskId};
+use crate::inquiries::Inquiries;
 use crate::loads::Loads;
 use crate::planner::Queues;
 use crate::refusal::Refusal;
@@ -46,8 +47,10 @@ pub struct Engine {
     /// Live tasks by idempotency key, and those that ended while a look-up was under way.
     pub(crate) keys: BTreeMap<KeyLookup, TaskId>,
     pub(crate) ended_keys: BTreeMap<KeyLookup, TaskId>,
-    /// Look-ups of keys that are under way.
-    pub(crate) lookups: u64,
+    /// Requests whose keys are being looked up.
+    pub(crate) lookups: Inquiries,
+    /// Reports whose tasks are being looked up.
+    pub(crate) strange: Inquiries,
     /// Engines in this process before this one.
     pub(crate) generation: u64,
     pub(crate) loads: Loads,
@@ -74,7 +77,8 @@ impl Engine {
             waiters: Waiters::default(),
             keys: BTreeMap::new(),
             ended_keys: BTreeMap::new(),
-            lookups: 0,
+            lookups: Inquiries::default(),
+            strange: Inquiries::default(),
             generation: 0,
             loads: Loads::default(),
             steps_unfinished: 0,
@@ -238,7 +242,7 @@ impl Engine {
         out.publish(Notice { state: Some(end.as_str()), ..task.notice(kind) });
         if let Some(key) = task.key_lookup() {
             self.keys.remove(&key);
-            if self.lookups > 0 {
+            if !self.lookups.none() {
                 if self.ended_keys.len() >= ENDED_KEYS_MAX {
                     self.ended_keys.clear();
                 }

@@ -24,6 +24,7 @@ mod engine;
 mod event;
 mod hash;
 mod id;
+mod inquiries;
 mod inspect;
 mod liveness;
 mod loads;

@@ -50,11 +50,23 @@ impl Engine {
         }
         let later = !strange.is_empty();
         if later {
-            let reports = Box::new(StrangeReports { origin, registration, reports: strange });
-            out.deliveries.push(Deliver::Read(Read::EndedTasks { reports }));
+            self.look_tasks_up(StrangeReports::new(origin, registration, strange), out);
         }
         if !later || !dispositions.is_empty() {
             out.reply(origin, Reply::ResultsAccepted { results: dispositions, closed_batches: closed });
+        }
+    }
+
+    /// Asks the store for the tasks of strange reports. When too many are being asked for, the worker is to report again; it
+    /// is told so before it hears what became of its other reports, which it then need not repeat.
+    fn look_tasks_up(&mut self, reports: StrangeReports, out: &mut Effects) {
+        let (rows, bytes) = (reports.reports.len() as u64, reports.bytes);
+        match self.strange.room(rows, bytes, "reports of tasks that have ended") {
+            Ok(()) => {
+                self.strange.asked(rows, bytes);
+                out.deliveries.push(Deliver::Read(Read::EndedTasks { reports: Box::new(reports) }));
+            }
+            Err(refusal) => out.refuse(reports.origin, refusal),
         }
     }
 
@@ -66,7 +78,8 @@ impl Engine {
         tasks: &[TaskSnapshot],
         out: &mut Effects,
     ) {
-        let StrangeReports { origin, registration, reports } = strange;
+        let StrangeReports { origin, registration, reports, bytes } = strange;
+        self.strange.answered(reports.len() as u64, bytes);
         let mut dispositions = Vec::with_capacity(reports.len());
         for report in reports {
             let at = report.at.clone();
@@ -270,9 +283,16 @@ pub struct StrangeReports {
     origin: Origin,
     registration: RegistrationId,
     reports: Vec<StepReport>,
+    /// Payload and texts of the reports.
+    bytes: u64,
 }
 
 impl StrangeReports {
+    fn new(origin: Origin, registration: RegistrationId, reports: Vec<StepReport>) -> StrangeReports {
+        let bytes = reports.iter().map(StepReport::bytes).sum();
+        StrangeReports { origin, registration, reports, bytes }
+    }
+
     /// Who reported.
     pub fn origin(&self) -> Origin {
         self.origin

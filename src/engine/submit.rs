@@ -29,6 +29,8 @@ pub struct Submission {
     from: Source,
     /// Each row with the position of its key in the look-up.
     rows: Vec<(Result<TaskRequest, Refusal>, Option<usize>)>,
+    /// Payload and texts of the requests.
+    bytes: u64,
     /// Of the engine that asked.
     generation: u64,
 }
@@ -113,10 +115,11 @@ impl Engine {
         self.look_keys_up(now, Source::Inbox(numbers), requests, out);
     }
 
-    /// Asks the store for the keys that no live task has; without any, goes straight on.
+    /// Asks the store for the keys that no live task has; without any, goes straight on. A command is refused when too much
+    /// is being asked already; what the inbox holds is taken at the pace of the commits anyway.
     fn look_keys_up(&mut self, now: Now, from: Source, requests: Vec<Result<TaskRequest, Refusal>>, out: &mut Effects) {
         let mut keys = Vec::new();
-        let rows = requests
+        let rows: Vec<_> = requests
             .into_iter()
             .map(|row| {
                 let key = row.as_ref().ok().and_then(key_of).filter(|key| !self.keys.contains_key(key));
@@ -127,13 +130,21 @@ impl Engine {
                 (row, position)
             })
             .collect();
-        let submission = Submission { from, rows, generation: self.generation };
+        let bytes = rows.iter().filter_map(|(row, _)| row.as_ref().ok()).map(TaskRequest::bytes).sum();
+        let submission = Submission { from, rows, bytes, generation: self.generation };
         if keys.is_empty() {
             self.create_tasks(now, submission, &[], out);
-        } else {
-            self.lookups += 1;
-            out.deliveries.push(Deliver::Read(Read::IdempotencyKeys { submission: Box::new(submission), keys }));
+            return;
         }
+        let count = submission.rows.len() as u64;
+        if let Source::Command(origin) = submission.from
+            && let Err(refusal) = self.lookups.room(count, bytes, "requests with idempotency keys")
+        {
+            out.refuse(origin, refusal);
+            return;
+        }
+        self.lookups.asked(count, bytes);
+        out.deliveries.push(Deliver::Read(Read::IdempotencyKeys { submission: Box::new(submission), keys }));
     }
 
     pub(crate) fn keys_looked_up(&mut self, now: Now, submission: Submission, found: &[KnownKey], out: &mut Effects) {
@@ -142,9 +153,9 @@ impl Engine {
             let requests = submission.rows.into_iter().map(|(row, _)| row).collect();
             return self.look_keys_up(now, submission.from, requests, out);
         }
+        self.lookups.answered(submission.rows.len() as u64, submission.bytes);
         self.create_tasks(now, submission, found, out);
-        self.lookups = self.lookups.saturating_sub(1);
-        if self.lookups == 0 {
+        if self.lookups.none() {
             self.ended_keys.clear();
         }
     }

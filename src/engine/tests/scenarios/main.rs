@@ -3,6 +3,7 @@
 
 mod dispatching;
 mod draining;
+mod inquiring;
 mod large;
 mod leaving;
 mod operating;
