@@ -36,6 +36,9 @@ const WRITER_SETTINGS: [(&str, &str); 9] = [
 /// that the network has lost the connection.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(70);
 
+/// Longest recovery, which has no limit on the side of Postgres. A million unfinished steps take some seconds.
+pub(super) const RECOVERY_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// Sessions that read. A status request never takes this long; a runaway one must not hold a session for ever.
 const READER_SETTINGS: [(&str, &str); 4] =
     [("jit", "off"), ("plan_cache_mode", "force_generic_plan"), ("statement_timeout", "60000"), ("timezone", "UTC")];

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -17,15 +16,11 @@ use tasker_engine::{
 };
 use uuid::Uuid;
 
-use super::connect::{ANSWER_TIMEOUT, Reader, within};
+use super::connect::{ANSWER_TIMEOUT, RECOVERY_TIMEOUT, Reader, within};
 use super::error::Error;
 use super::json::JsonBytes;
 use super::templates::{self, StoredTemplate};
 use super::workers;
-
-/// Longest recovery. A million unfinished steps take some seconds; no answer by then means that the network has lost the
-/// connection.
-const RECOVERY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Results fetched at once: enough that round trips do not count, few enough that their arrays stay small.
 const RESULTS_AT_ONCE: usize = 10_000;
