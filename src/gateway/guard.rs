@@ -9,6 +9,7 @@ use nix::sys::socket::SockaddrStorage;
 use tasker_engine::PeerId;
 
 use super::log_limit::LogLimit;
+use super::memory;
 use super::monitor::{Happened, Monitor};
 use super::sockets::Sockets;
 use super::tcp;
@@ -21,6 +22,9 @@ const SWEEP_TIME_MAX: Duration = Duration::from_millis(500);
 const SWEEP_TIME_PER_CONNECTION: Duration = Duration::from_micros(100);
 /// All that a subscriber may ever send. It has only prefixes to say, and libzmq keeps a hundred times their size.
 const SUBSCRIBER_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of an incomplete message from which on the process's memory is watched. libzmq takes 64 bytes for an empty frame,
+/// which has 2 on the wire.
+const INCOMPLETE_BYTES_NOTED: u64 = 256 * 1024;
 /// Most bytes that libzmq adds to a frame on the wire: 9 for its length, 33 when it is encrypted (ZMTP 3.1, RFC 37 and 26).
 const FRAME_OVERHEAD_MAX: usize = 42;
 /// Fewest.
@@ -42,6 +46,8 @@ pub(super) struct Guard {
     published: u64,
     connections_made: u64,
     next_sweep: Option<Instant>,
+    /// The process's memory when a message was first found incomplete.
+    memory_before: Option<u64>,
     pub(super) cut: u64,
     pub(super) handshakes_failed: u64,
     log: LogLimit,
@@ -62,6 +68,10 @@ struct Connection {
     peer: Option<PeerId>,
     /// Bytes of the messages that the gateway has read: at least, so that only libzmq's own are missing.
     read: u64,
+    /// The same at the last look.
+    read_before: u64,
+    /// Since when a message is incomplete or waits to be read, if it is a large one.
+    waiting_since: Option<Instant>,
     /// Bytes of the messages that libzmq has taken for this peer.
     sent: u64,
     acknowledged: u64,
@@ -99,6 +109,8 @@ enum Offence {
     Surplus,
     /// It sends more than can be read, or a message without an end.
     Unread,
+    /// Memory has grown by its bound while it has been sending a message for longer than others.
+    Swelling,
     /// It does not read what it gets.
     Unacknowledged,
     /// A subscriber that says too much.
@@ -110,6 +122,7 @@ impl Offence {
         match self {
             Offence::Surplus => "there are as many connections as allowed",
             Offence::Unread => "it has sent too many bytes without completing a message that could be read",
+            Offence::Swelling => "its unfinished message takes much more memory than it has bytes",
             Offence::Unacknowledged => "it does not read what is sent to it",
             Offence::Talkative => "it has sent more than subscriptions need",
         }
@@ -129,6 +142,7 @@ impl Guard {
             published: 0,
             connections_made: 0,
             next_sweep: None,
+            memory_before: None,
             cut: 0,
             handshakes_failed: 0,
             log: LogLimit::default(),
@@ -178,6 +192,8 @@ impl Guard {
             address,
             peer: None,
             read: 0,
+            read_before: 0,
+            waiting_since: None,
             sent: 0,
             acknowledged: 0,
             clear: (self.published, 0),
@@ -261,9 +277,10 @@ impl Guard {
         self.next_sweep = (connections > 0).then(|| now + pause);
 
         let (most, published) = (self.peer_bytes_max, self.published);
-        let offenders = self.work.offenders(|connection, traffic| connection.judge_peer(traffic, most));
+        let offenders = self.work.offenders(|connection, traffic| connection.judge_peer(traffic, most, now));
+        let swelling = self.swelling(&offenders).map(|fd| (fd, Offence::Swelling));
         let mut cut = Vec::new();
-        for (fd, offence) in offenders {
+        for (fd, offence) in offenders.into_iter().chain(swelling) {
             let peer = self.work.at(fd).and_then(|connection| connection.peer);
             if self.cut(fd, |guard| &mut guard.work, offence) {
                 cut.extend(peer);
@@ -274,6 +291,24 @@ impl Guard {
             self.cut(fd, |guard| &mut guard.events, offence);
         }
         cut
+    }
+
+    /// The connection that has been in one message the longest, when memory has grown by the bound meanwhile: frames of few
+    /// bytes take up to 33 times their size, and nothing else tells how many they are.
+    fn swelling(&mut self, offenders: &[(RawFd, Offence)]) -> Option<RawFd> {
+        let longest = self.work.longest_waiting().filter(|fd| offenders.iter().all(|(offender, _)| offender != fd));
+        let now = if longest.is_some() { memory::resident() } else { None };
+        let (Some(now), before) = (now, self.memory_before) else {
+            self.memory_before = None;
+            return None;
+        };
+        let before = *self.memory_before.insert(before.unwrap_or(now));
+        if now.saturating_sub(before) <= self.peer_bytes_max {
+            return None;
+        }
+        // What is freed may stay with the process: only what comes on top counts against the next one.
+        self.memory_before = None;
+        longest
     }
 
     /// Cuts a connection, unless its descriptor is another's by now.
@@ -303,13 +338,20 @@ impl Connection {
         self.sent = self.sent.max(self.acknowledged);
     }
 
-    fn judge_peer(&mut self, traffic: tcp::Traffic, most: u64) -> Option<Offence> {
+    fn judge_peer(&mut self, traffic: tcp::Traffic, most: u64, now: Instant) -> Option<Offence> {
         // More was counted than came: the rest of the estimate is forgotten with each calm.
         self.read = self.read.min(traffic.received);
         self.take_acknowledged(traffic);
-        if traffic.received - self.read > most {
+        let waiting = traffic.received - self.read;
+        if waiting > most {
             return Some(Offence::Unread);
         }
+        if waiting < INCOMPLETE_BYTES_NOTED || self.read != self.read_before {
+            self.waiting_since = None;
+        } else {
+            self.waiting_since.get_or_insert(now);
+        }
+        self.read_before = self.read;
         (self.sent - self.acknowledged > most).then_some(Offence::Unacknowledged)
     }
 
@@ -349,6 +391,11 @@ impl Connections {
         self.places.get_mut(usize::try_from(fd).ok()?)?.as_mut()
     }
 
+    fn longest_waiting(&self) -> Option<RawFd> {
+        let waiting = (0..).zip(&self.places).filter_map(|(fd, place)| Some((place.as_ref()?.waiting_since?, fd)));
+        waiting.min().map(|(_, fd)| fd)
+    }
+
     fn linked(&mut self, link: &Link) -> Option<&mut Connection> {
         self.at(link.fd).filter(|connection| connection.number == link.number)
     }
@@ -383,7 +430,17 @@ mod tests {
     use super::*;
 
     fn connection() -> Connection {
-        Connection { number: 1, address: None, peer: None, read: 0, sent: 0, acknowledged: 0, clear: (0, 0) }
+        Connection {
+            number: 1,
+            address: None,
+            peer: None,
+            read: 0,
+            read_before: 0,
+            waiting_since: None,
+            sent: 0,
+            acknowledged: 0,
+            clear: (0, 0),
+        }
     }
 
     fn traffic(received: u64, acknowledged: u64, unsent: u32) -> tcp::Traffic {
@@ -394,22 +451,39 @@ mod tests {
     fn bytes_that_nobody_could_read_are_bounded() {
         let mut peer = connection();
         peer.read = 5_000;
-        assert!(peer.judge_peer(traffic(4_900, 0, 0), 100).is_none(), "counted at most, came less");
-        assert!(peer.judge_peer(traffic(5_000, 0, 0), 100).is_none());
-        assert!(matches!(peer.judge_peer(traffic(5_001, 0, 0), 100), Some(Offence::Unread)));
+        assert!(peer.judge_peer(traffic(4_900, 0, 0), 100, Instant::now()).is_none(), "counted at most, came less");
+        assert!(peer.judge_peer(traffic(5_000, 0, 0), 100, Instant::now()).is_none());
+        assert!(matches!(peer.judge_peer(traffic(5_001, 0, 0), 100, Instant::now()), Some(Offence::Unread)));
         peer.read += 50;
-        assert!(peer.judge_peer(traffic(5_001, 0, 0), 100).is_none(), "read in the meantime");
+        assert!(peer.judge_peer(traffic(5_001, 0, 0), 100, Instant::now()).is_none(), "read in the meantime");
+    }
+
+    #[test]
+    fn who_is_in_one_message_for_longest_is_known() {
+        let start = Instant::now();
+        let mut work = Connections::default();
+        let large = INCOMPLETE_BYTES_NOTED;
+        for (place, seconds) in [(3, 2), (5, 1), (7, 3)] {
+            let mut peer = connection();
+            assert!(peer.judge_peer(traffic(large, 0, 0), 2 * large, start + Duration::from_secs(seconds)).is_none());
+            work.insert(place, peer);
+        }
+        assert_eq!(work.longest_waiting(), Some(5));
+        let peer = work.at(5).expect("inserted");
+        peer.read = 1;
+        assert!(peer.judge_peer(traffic(2 * large, 0, 0), 2 * large, start).is_none());
+        assert_eq!(work.longest_waiting(), Some(3), "the other one has completed a message");
     }
 
     #[test]
     fn bytes_that_the_peer_does_not_take_are_bounded() {
         let mut peer = connection();
-        assert!(peer.judge_peer(traffic(0, 300, 0), 100).is_none(), "a handshake that nobody counted");
+        assert!(peer.judge_peer(traffic(0, 300, 0), 100, Instant::now()).is_none(), "a handshake that nobody counted");
         peer.sent += 100;
-        assert!(peer.judge_peer(traffic(0, 300, 9), 100).is_none());
+        assert!(peer.judge_peer(traffic(0, 300, 9), 100, Instant::now()).is_none());
         peer.sent += 1;
-        assert!(matches!(peer.judge_peer(traffic(0, 300, 9), 100), Some(Offence::Unacknowledged)));
-        assert!(peer.judge_peer(traffic(0, 301, 9), 100).is_none(), "it reads on");
+        assert!(matches!(peer.judge_peer(traffic(0, 300, 9), 100, Instant::now()), Some(Offence::Unacknowledged)));
+        assert!(peer.judge_peer(traffic(0, 301, 9), 100, Instant::now()).is_none(), "it reads on");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod inbound;
 mod inbox;
 mod limits;
 mod log_limit;
+mod memory;
 mod monitor;
 mod notices;
 mod outbound;
