@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::event::{Operation, StepReference, TaskLabels};
 use crate::id::{BatchId, Origin, PeerId, RegistrationId, TaskId};
+use crate::loads::LoadTurn;
 use crate::refusal::Refusal;
 use crate::report::{TaskReport, TemplateReport, WorkerReport};
 use crate::results::StrangeReports;
@@ -256,7 +257,7 @@ pub enum Read {
     /// [`Event::EndedTasksLoaded`](crate::Event::EndedTasksLoaded).
     EndedTasks { reports: Box<StrangeReports> },
     /// A task with all that an operation needs. Answered by [`Event::TaskLoaded`](crate::Event::TaskLoaded).
-    Task { to: Origin, operation: Operation },
+    Task { to: Origin, operation: Operation, asked: LoadTurn },
 }
 
 /// An idempotency key within its template's namespace and name.

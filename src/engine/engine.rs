@@ -99,7 +99,9 @@ impl Engine {
             Event::StatusAsked { origin, query } => self.status_asked(now, origin, query, out),
             Event::WaitAsked { origin, task, timeout_ms } => self.wait_asked(now, origin, task, timeout_ms, out),
             Event::OperationAsked { origin, operation } => self.operation_asked(now, origin, operation, out),
-            Event::TaskLoaded { origin, operation, task } => self.task_loaded(now, origin, operation, task, out),
+            Event::TaskLoaded { origin, operation, asked, task } => {
+                self.task_loaded(now, origin, operation, asked, task, out);
+            }
             Event::EndedTasksLoaded { reports, tasks } => self.ended_tasks_loaded(now, *reports, &tasks, out),
             Event::WorkersAsked { origin } => self.workers_asked(now, origin, out),
             Event::TemplatesAsked { origin, namespace } => self.templates_asked(origin, namespace.as_deref(), out),

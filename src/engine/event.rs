@@ -7,6 +7,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::id::{BatchId, Origin, PeerId, RegistrationId, TaskId};
+use crate::loads::LoadTurn;
 use crate::refusal::Refusal;
 use crate::results::StrangeReports;
 use crate::snapshot::TaskSnapshot;
@@ -33,7 +34,7 @@ pub enum Event {
     /// A client or operator wants to change a task.
     OperationAsked { origin: Origin, operation: Operation },
     /// The store answered [`Read::Task`](crate::Read::Task): the task of an operation, or nothing under that id.
-    TaskLoaded { origin: Origin, operation: Operation, task: Option<Box<TaskSnapshot>> },
+    TaskLoaded { origin: Origin, operation: Operation, asked: LoadTurn, task: Option<Box<TaskSnapshot>> },
     /// The store answered [`Read::EndedTasks`](crate::Read::EndedTasks) with the tasks that there are.
     EndedTasksLoaded { reports: Box<StrangeReports>, tasks: Vec<TaskSnapshot> },
     /// A client asked for the workers.

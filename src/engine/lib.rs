@@ -56,6 +56,7 @@ pub use effect::*;
 pub use engine::Engine;
 pub use event::*;
 pub use id::*;
+pub use loads::LoadTurn;
 pub use refusal::*;
 pub use report::*;
 pub use results::StrangeReports;

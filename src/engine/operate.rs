@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::event::{Operation, OperationKind, StepReference};
 use crate::id::{BatchId, Origin, RegistrationId, TaskId};
 use crate::inspect::unknown_task;
+use crate::loads::LoadTurn;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::snapshot::TaskSnapshot;
 use crate::state::{StepState, TaskState};
@@ -30,8 +31,8 @@ impl Engine {
     }
 
     fn load(&mut self, origin: Origin, operation: Operation, out: &mut Effects) {
-        self.loads.asked(origin);
-        out.deliveries.push(Deliver::Read(Read::Task { to: origin, operation }));
+        let asked = self.loads.asked(origin);
+        out.deliveries.push(Deliver::Read(Read::Task { to: origin, operation, asked }));
     }
 
     pub(crate) fn task_loaded(
@@ -39,11 +40,12 @@ impl Engine {
         now: Now,
         origin: Origin,
         operation: Operation,
+        asked: LoadTurn,
         loaded: Option<Box<TaskSnapshot>>,
         out: &mut Effects,
     ) {
         let id = operation.task;
-        let fresh = self.loads.answered(origin, id);
+        let fresh = self.loads.answered(origin, id, asked);
         if self.tasks.contains_key(&id) {
             // Another operation has brought it back meanwhile.
             self.operate(now, origin, operation, out);

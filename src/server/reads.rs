@@ -127,10 +127,12 @@ impl Shared {
                 }
                 Event::EndedTasksLoaded { reports, tasks }
             }
-            Read::Task { to, operation } => match until_known(|| store::load_task(&self.pool, operation.task)).await {
-                Ok(task) => Event::TaskLoaded { origin: to, operation, task: task.map(Box::new) },
-                Err(error) => return self.give_up(Some(to), &error),
-            },
+            Read::Task { to, operation, asked } => {
+                match until_known(|| store::load_task(&self.pool, operation.task)).await {
+                    Ok(task) => Event::TaskLoaded { origin: to, operation, asked, task: task.map(Box::new) },
+                    Err(error) => return self.give_up(Some(to), &error),
+                }
+            }
             Read::Status { .. } | Read::Waited { .. } | Read::Tried { .. } => return None,
         })
     }

@@ -1,8 +1,13 @@
 //! What clients and operators do: try, wait, cancel, reset, resolve.
 
-use tasker_engine::Config;
+use tasker_engine::{
+    Capability, Config, Deliver, Event, Failure, Operation, OperationKind, Outcome, PeerId, StepReference, StepReport,
+    TaskRequest, TaskState, WorkerIntroduction, WorkerMessage,
+};
+use uuid::Uuid;
 
 use crate::script::{check, check_with};
+use crate::world::{World, template};
 
 #[test]
 fn a_thousand_tries_dispatch_once_and_tell_the_truth() {
@@ -430,4 +435,65 @@ fn operations_that_were_under_way_when_a_group_was_refused_do_not_overlook_each_
         -> client is refused: invalid_state
         ",
     );
+}
+
+/// Found by the simulation, whose network repeats messages.
+#[test]
+fn a_command_that_arrives_twice_does_not_bring_back_what_another_has_cancelled() {
+    let mut world = World::new(Config::default());
+    let (client, worker) = (PeerId(1), PeerId(2));
+    let origin = world.origin(client);
+    world.handle(Event::TemplateSubmitted { origin, template: template("t", "a[once]") });
+    let introduction = WorkerIntroduction {
+        name: "w".into(),
+        incarnation: Uuid::from_u128(1),
+        capabilities: vec![Capability::Namespace("shop".into())],
+        templates: Vec::new(),
+        concurrency: 1,
+        host: "host".into(),
+        pid: 1,
+        language: "ruby".into(),
+        library: "tasker_core".into(),
+        open_batches: Vec::new(),
+        unacknowledged: Vec::new(),
+    };
+    let origin = world.origin(worker);
+    world.handle(Event::WorkerRegistered { origin, worker: introduction });
+    let origin = world.origin(client);
+    let request = TaskRequest { namespace: "shop".into(), name: "t".into(), ..TaskRequest::default() };
+    world.handle(Event::TasksSubmitted { origin, requests: vec![Ok(request)] });
+    let dispatched = world.commit().deliveries.into_iter().find_map(|delivery| match delivery {
+        Deliver::Worker { message: WorkerMessage::Execute(dispatch), .. } => Some(dispatch),
+        _ => None,
+    });
+    let dispatch = dispatched.expect("a batch for the worker");
+    let task = dispatch.tasks[0].id;
+    let failed = StepReport {
+        at: StepReference { batch: dispatch.batch, task, step: "a".into(), attempt: 1 },
+        outcome: Outcome::Failed(Failure::default()),
+        started_at_us: 0,
+        duration_us: 0,
+        metadata: None,
+        events: Vec::new(),
+        refused: false,
+    };
+    let origin = world.origin(worker);
+    world.handle(Event::ResultsReported { origin, results: vec![failed] });
+    world.commit();
+    assert_eq!(world.store.tasks[&task].state, Some(TaskState::Error));
+
+    let ask = |kind| Operation { task, kind, actor: "ada".into(), reason: "a test".into() };
+    let origin = world.origin(client);
+    world.handle(Event::OperationAsked { origin, operation: ask(OperationKind::Cancel) });
+    let origin = world.origin(client);
+    for _ in 0..2 {
+        let operation = ask(OperationKind::Retry { steps: Vec::new() });
+        world.handle(Event::OperationAsked { origin, operation });
+    }
+    world.commit();
+    while !world.reads.is_empty() {
+        world.answer_reads();
+        world.commit();
+    }
+    assert_eq!(world.store.tasks[&task].state, Some(TaskState::Cancelled));
 }

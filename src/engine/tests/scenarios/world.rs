@@ -108,9 +108,9 @@ impl World {
                     let found = found.collect();
                     self.handle(Event::KeysLookedUp { submission, found });
                 }
-                Read::Task { to, operation } => {
+                Read::Task { to, operation, asked } => {
                     let task = self.store.task_snapshot(self.now, operation.task).map(Box::new);
-                    self.handle(Event::TaskLoaded { origin: to, operation, task });
+                    self.handle(Event::TaskLoaded { origin: to, operation, asked, task });
                 }
                 Read::EndedTasks { reports } => {
                     let tasks = reports.tasks().into_iter();
