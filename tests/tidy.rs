@@ -104,6 +104,25 @@ fn the_engine_is_pure() {
 }
 
 #[test]
+fn no_bug_is_planted_in_what_is_shipped() {
+    let mut problems = Vec::new();
+    for manifest in ["Cargo.toml", "src/engine/Cargo.toml", "tests/simulation/Cargo.toml"] {
+        for line in read(&root().join(manifest)).lines() {
+            let code = line.split('#').next().unwrap_or(line).trim();
+            let declares = code == "planted = []" || code == r#"planted = ["tasker-engine/planted"]"#;
+            // The test of the planted bugs asks for them itself.
+            let asks = code == r#"required-features = ["planted"]"#
+                || code.starts_with("name = ")
+                || code.starts_with("path = ");
+            if code.contains("planted") && !declares && !asks {
+                problems.push(format!("{manifest}: `{code}`; planted bugs are for `--features planted` only"));
+            }
+        }
+    }
+    complain(&problems);
+}
+
+#[test]
 fn sql_is_in_the_store_and_the_private_postgres_only() {
     let mut problems = Vec::new();
     for path in files("src", "rs") {

@@ -45,7 +45,7 @@ impl Engine {
         if lost {
             step.losses += 1;
         }
-        let poisoned = step.losses >= poison_limit;
+        let poisoned = step.losses >= poison_limit && !planted!(PoisonLimitIgnored);
         if lost && poisoned {
             ended.failure.class = POISON_CLASS.to_owned();
             ended.failure.message = format!(
@@ -55,7 +55,10 @@ impl Engine {
             ended.failure.retryable = false;
         }
         let attempt = step.attempts;
-        let again = ended.failure.retryable && definition.retryable && attempt < step.limit && !poisoned;
+        let again = ended.failure.retryable
+            && definition.retryable
+            && attempt < step.limit + u32::from(planted!(AttemptLimitOffByOne))
+            && !poisoned;
         let retry_in_ms = again.then(|| {
             if lost {
                 return 0;
@@ -71,6 +74,8 @@ impl Engine {
         self.move_step(ended.task, ended.step, input);
         match retry_in_ms {
             Some(0) => self.move_step(ended.task, ended.step, StepInput::RetryDue),
+            Some(_) if planted!(RetryBeforeItsTime) => self.move_step(ended.task, ended.step, StepInput::RetryDue),
+            Some(_) if planted!(RetryForgotten) => {}
             Some(delay_ms) => self.deadlines.add(now.mono + delay_ms, Deadline::Retry(ended.task, ended.step)),
             None => {}
         }

@@ -133,7 +133,8 @@ pub(crate) enum Completion {
 impl Batch {
     /// The item that a reference names.
     pub fn find(&self, task: TaskId, step: &str, attempt: u32) -> Option<usize> {
-        self.items.iter().position(|item| item.task == task && item.attempt == attempt && **item.name() == *step)
+        let same_attempt = |item: &Item| item.attempt == attempt || planted!(AttemptNotCompared);
+        self.items.iter().position(|item| item.task == task && same_attempt(item) && **item.name() == *step)
     }
 
     pub fn open_items(&self) -> impl Iterator<Item = usize> + '_ {
@@ -151,7 +152,7 @@ impl Batch {
             Completion::Awaited => true,
             Completion::Reported(_) | Completion::Waived => false,
         };
-        if awaited || self.open_items().next().is_some() {
+        if awaited || (self.open_items().next().is_some() && !planted!(CompletionClosesOpenSteps)) {
             return None;
         }
         let timed_out = |status| matches!(status, ItemStatus::TimedOut | ItemStatus::TimedOutReleased);

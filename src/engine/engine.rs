@@ -207,7 +207,7 @@ impl Engine {
             let task = self.tasks.get_mut(&id).expect("looked up above");
             let waiting = task.step_mut(child);
             waiting.parents_left = waiting.parents_left.saturating_sub(1);
-            if waiting.parents_left == 0 && waiting.phase() == Phase::Waiting {
+            if waiting.parents_left <= u32::from(planted!(ChildReadyEarly)) && waiting.phase() == Phase::Waiting {
                 self.move_step(id, child, StepInput::Satisfied);
             }
         }

@@ -11,6 +11,21 @@
 //! 4. When the transaction is refused, this engine is ahead of the store: [`recover`](Engine::recover) another, let it
 //!    [`succeed`](Engine::succeed) this one, and give it the same events one at a time.
 
+/// Whether a bug is planted; see `planted`.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($bug:ident) => {
+        crate::planted::is_planted(crate::planted::Planted::$bug)
+    };
+}
+/// No bug is planted without the feature of that name.
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod attempt;
 mod batch;
 mod completion;
@@ -30,6 +45,8 @@ mod liveness;
 mod loads;
 mod operate;
 mod planner;
+#[cfg(feature = "planted")]
+mod planted;
 mod recover;
 mod refusal;
 mod registry;
@@ -57,6 +74,8 @@ pub use engine::Engine;
 pub use event::*;
 pub use id::*;
 pub use loads::LoadTurn;
+#[cfg(feature = "planted")]
+pub use planted::{Planted, plant};
 pub use refusal::*;
 pub use report::*;
 pub use results::StrangeReports;

@@ -353,6 +353,7 @@ impl Engine {
         let batches: Vec<BatchId> = worker.batches.iter().copied().collect();
         // No step may go back to the one that is being given up.
         self.workers.change(registration, |worker| worker.standing = Standing::Unreachable);
+        let batches = if planted!(LostStepsStay) && end == "lost" { Vec::new() } else { batches };
         for batch in batches {
             self.lose_batch(now, batch, why, out);
         }

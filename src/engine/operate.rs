@@ -162,7 +162,7 @@ impl Engine {
             .iter_mut()
             .find(|item| item.task == id && item.step == step && item.status == ItemStatus::Open)
             .expect("a dispatched step is open in its batch");
-        item.status = ItemStatus::Cancelled;
+        item.status = if planted!(CancelledStepStaysOpen) { item.status } else { ItemStatus::Cancelled };
         let reference = item.reference(batch_id);
         batch.told = now.mono;
         Some(reference)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use crate::attempt::EndedAttempt;
-use crate::batch::ItemStatus;
+use crate::batch::{Batch, ItemStatus};
 use crate::delivery::{Deliver, Disposition, Notice, NoticeKind, Read, Reply};
 use crate::effect::{Effects, FailureCause, ReceivedResult, Save, SettledKind, StepSettled};
 use crate::engine::Engine;
@@ -122,7 +122,8 @@ impl Engine {
 
     /// A step in a batch that this worker has open.
     fn find_item(&self, registration: RegistrationId, at: &StepReference) -> Option<usize> {
-        let batch = self.batches.get(&at.batch).filter(|batch| batch.registration == registration)?;
+        let owns = |batch: &&Batch| batch.registration == registration || planted!(RegistrationNotCompared);
+        let batch = self.batches.get(&at.batch).filter(owns)?;
         batch.find(at.task, &at.step, at.attempt)
     }
 
@@ -140,6 +141,17 @@ impl Engine {
         };
         let batch = self.batches.get_mut(&at.batch).expect("found just now");
         let status = batch.items[item].status;
+        let (complete, late) = (matches!(status, ItemStatus::Complete(_)), status == ItemStatus::TimedOut);
+        if match (complete, late) {
+            (true, _) => planted!(SecondResultAccepted),
+            (false, true) => planted!(LateResultAccepted),
+            (false, false) => false,
+        } {
+            return self.accept(now, registration, item, report, out);
+        }
+        if planted!(SlotFreedTwice) && complete {
+            self.workers.change(registration, |worker| worker.out = worker.out.saturating_sub(1));
+        }
         let disposition = match (status, &report.outcome) {
             (ItemStatus::Open, Outcome::Complete(_) | Outcome::Failed(_)) => {
                 return self.accept(now, registration, item, report, out);
@@ -320,6 +332,9 @@ fn ledger(
         Outcome::Complete(result) => ("complete", result),
         Outcome::Failed(failure) => ("error", Bytes::from(failure.message)),
     };
+    if planted!(LedgerSkipped) {
+        return disposition;
+    }
     out.saves.push(Save::ResultReceived(Box::new(ReceivedResult {
         at: report.at,
         registration: Some(registration),

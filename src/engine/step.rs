@@ -144,7 +144,7 @@ impl Step {
         self.phase = Step::next(self.phase, input)?;
         match input {
             StepInput::Dispatched(_) => self.attempts += 1,
-            StepInput::Returned => self.attempts -= 1,
+            StepInput::Returned => self.attempts -= u32::from(!planted!(ReturnUsesAttempt)),
             StepInput::Reset => self.losses = 0,
             StepInput::Satisfied
             | StepInput::Succeeded

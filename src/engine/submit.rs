@@ -167,6 +167,7 @@ impl Engine {
             .map(|(row, position)| {
                 let request = row?;
                 let stored = position.and_then(|position| found.get(position)?.as_ref());
+                let stored = stored.filter(|_| !planted!(KeyForgotten));
                 self.create_task(now, request, stored, out)
             })
             .collect();
@@ -222,7 +223,7 @@ impl Engine {
         task.idempotency_key = request.idempotency_key.clone();
         task.run_at = request.run_at;
         task.turn = self.queues.draw_turn();
-        if let Some(run_at) = request.run_at.filter(|&run_at| run_at > now.wall) {
+        if let Some(run_at) = request.run_at.filter(|&run_at| run_at > now.wall && !planted!(RunAtIgnored)) {
             let start_at = now.mono_at(run_at);
             task.start_at = Some(start_at);
             self.deadlines.add(start_at, Deadline::Start(id));

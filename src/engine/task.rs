@@ -55,7 +55,7 @@ impl PhaseCounts {
     pub fn end(&self) -> Option<TaskState> {
         if self.ready + self.dispatched + self.retrying > 0 {
             None
-        } else if self.failed > 0 {
+        } else if self.failed > 0 && !planted!(FailureOverlooked) {
             Some(TaskState::Error)
         } else if self.waiting > 0 || self.cancelled > 0 {
             // Waiting without a failure above it does not happen in an acyclic graph; cancelling ends the task itself.
@@ -253,7 +253,7 @@ impl Task {
         for &parent in template.dag.parents(number) {
             let parent = self.step_mut(parent);
             parent.children_left = parent.children_left.saturating_sub(1);
-            if parent.children_left == 0
+            if parent.children_left <= u32::from(planted!(ParentResultDropped))
                 && let Some(result) = parent.result.take()
             {
                 self.held_bytes -= result.len() as u64;

@@ -2,10 +2,10 @@
 //! and gives the ground state back after a crash.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
 
 use bytes::Bytes;
 use tasker_engine::*;
+use uuid::Uuid;
 
 #[derive(Debug, Default)]
 pub struct Store {
@@ -17,6 +17,9 @@ pub struct Store {
     pub keys: HashMap<KeyLookup, TaskId>,
     pub ledger: Vec<ReceivedResult>,
     pub inbox_taken: BTreeSet<i64>,
+    /// The next registration of the same process, and the last one of each.
+    heirs: HashMap<RegistrationId, RegistrationId>,
+    last_of: HashMap<Uuid, RegistrationId>,
     newest_batch: Option<BatchId>,
     /// Tasks and batches that have not ended, so that a check need not walk over all.
     pub live: BTreeSet<TaskId>,
@@ -49,7 +52,7 @@ pub struct StoredStep {
 
 #[derive(Debug)]
 pub struct StoredBatch {
-    registration: RegistrationId,
+    pub registration: RegistrationId,
     pub items: Vec<(BatchItem, ItemRecord)>,
     pub closed: Option<(BatchState, Vec<Difference>)>,
 }
@@ -127,6 +130,9 @@ impl Store {
                 let same =
                     self.workers.values().find(|other| other.ended.is_none() && other.introduction.name == worker.name);
                 assert!(same.is_none(), "{} has two registrations", worker.name);
+                if let Some(earlier) = self.last_of.insert(worker.incarnation, registration) {
+                    self.heirs.insert(earlier, registration);
+                }
                 assert!(
                     self.workers.insert(registration, StoredWorker { introduction: worker, ended: None }).is_none()
                 );
@@ -242,9 +248,7 @@ impl Store {
         if worker.ended != Some("reconnected") {
             return registration;
         }
-        let mut later = self.workers.range((Bound::Excluded(registration), Bound::Unbounded));
-        let heir = later.find(|(_, other)| other.introduction.incarnation == worker.introduction.incarnation);
-        heir.map_or(registration, |(&heir, _)| self.owner(heir))
+        self.heirs.get(&registration).map_or(registration, |&heir| self.owner(heir))
     }
 
     fn step(&mut self, task: TaskId, step: u32) -> &mut StoredStep {
