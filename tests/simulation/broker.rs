@@ -384,12 +384,15 @@ impl Sim {
                 let at = self.now + self.read_takes();
                 self.queue.at(at, Happening::Answer { process, event });
             }
-            Err((to, message)) => self.send(to.peer, message),
+            Err(answer) => {
+                let (to, message) = *answer;
+                self.send(to.peer, message);
+            }
         }
     }
 
     /// What the store says: to the engine, or to whoever asked.
-    pub fn answer(&self, process: usize, read: Read) -> Result<Event, (Origin, Message)> {
+    pub fn answer(&self, process: usize, read: Read) -> Result<Event, Box<(Origin, Message)>> {
         let now = self.database_clock(process);
         match read {
             Read::IdempotencyKeys { submission, keys } => {
@@ -408,8 +411,8 @@ impl Sim {
                 let tasks = tasks.collect();
                 Ok(Event::EndedTasksLoaded { reports, tasks })
             }
-            Read::Status { to, query } => Err((to, self.stored(to, query.task))),
-            Read::Waited { to, task } | Read::Tried { to, task } => Err((to, self.stored(to, task))),
+            Read::Status { to, query } => Err(Box::new((to, self.stored(to, query.task)))),
+            Read::Waited { to, task } | Read::Tried { to, task } => Err(Box::new((to, self.stored(to, task)))),
         }
     }
 

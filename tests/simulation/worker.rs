@@ -282,21 +282,21 @@ impl Sim {
         let now = self.now;
         let worker = &mut self.workers[number];
         match reply {
-            Reply::WorkerRegistered { registration, closed_batches, .. } => {
-                if worker.asked.is_some_and(|(asked, _)| asked == correlation) {
-                    worker.asked = None;
-                    worker.registration = Some(registration);
-                    worker.heard_at = now;
-                    worker.batches.retain(|id, _| !closed_batches.contains(id));
-                    self.beat(number);
-                    // The broker may have missed the closing of what it still counts as open.
-                    let open: Vec<BatchId> = self.workers[number].batches.keys().copied().collect();
-                    for batch in open {
-                        self.complete_if_done(number, batch);
-                    }
-                    if self.workers[number].draining.is_some() {
-                        self.drain(number);
-                    }
+            Reply::WorkerRegistered { registration, closed_batches, .. }
+                if worker.asked.is_some_and(|(asked, _)| asked == correlation) =>
+            {
+                worker.asked = None;
+                worker.registration = Some(registration);
+                worker.heard_at = now;
+                worker.batches.retain(|id, _| !closed_batches.contains(id));
+                self.beat(number);
+                // The broker may have missed the closing of what it still counts as open.
+                let open: Vec<BatchId> = self.workers[number].batches.keys().copied().collect();
+                for batch in open {
+                    self.complete_if_done(number, batch);
+                }
+                if self.workers[number].draining.is_some() {
+                    self.drain(number);
                 }
             }
             Reply::ResultsAccepted { results, closed_batches } => {
@@ -307,10 +307,10 @@ impl Sim {
             Reply::ResultsMissing { batch: _, steps } => self.send_missing(number, steps),
             Reply::HeartbeatAcknowledged => worker.heard_at = now,
             Reply::RegisterAgain { .. } => worker.must_register = true,
-            Reply::WorkerUnregistered { registration, .. } => {
-                if worker.registration == Some(registration) && worker.draining.is_some() {
-                    self.kill_worker(number);
-                }
+            Reply::WorkerUnregistered { registration, .. }
+                if worker.registration == Some(registration) && worker.draining.is_some() =>
+            {
+                self.kill_worker(number);
             }
             Reply::Refused(_) => {
                 if worker.asked.is_some_and(|(asked, _)| asked == correlation) {
