@@ -175,7 +175,7 @@ impl Sim {
     pub fn note(&mut self, line: impl FnOnce() -> String) {
         let now = self.now;
         if let Some(history) = self.history.as_mut().filter(|history| history.len() < LINES_MAX) {
-            history.push(format!("{now:>7} {}", line()));
+            history.push(format!("{now:>7} {}", without_templates(&line())));
         }
     }
 
@@ -322,6 +322,20 @@ impl Sim {
             Party::Client(number) => self.client_hears(number, message),
         }
     }
+}
+
+/// A line in which templates are named by their keys only: their index of names is not even printed in the same order
+/// every time.
+fn without_templates(line: &str) -> String {
+    let mut rest = line;
+    let mut text = String::new();
+    while let Some((before, template)) = rest.split_once(", version: Version {") {
+        let Some((_, names)) = template.split_once("numbers: {") else { break };
+        let Some((_, after)) = names.split_once('}') else { break };
+        text.push_str(before);
+        rest = after;
+    }
+    text + rest
 }
 
 /// Text of a template with up to six steps, each below any of those before it.

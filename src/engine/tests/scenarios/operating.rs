@@ -446,6 +446,7 @@ fn a_command_that_arrives_twice_does_not_bring_back_what_another_has_cancelled()
     world.handle(Event::TemplateSubmitted { origin, template: template("t", "a[once]") });
     let introduction = WorkerIntroduction {
         name: "w".into(),
+        key: None,
         incarnation: Uuid::from_u128(1),
         capabilities: vec![Capability::Namespace("shop".into())],
         templates: Vec::new(),
