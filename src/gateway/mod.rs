@@ -3,6 +3,7 @@
 
 mod budget;
 mod carrier;
+mod connections;
 mod fields;
 mod guard;
 mod inbound;
