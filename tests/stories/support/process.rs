@@ -1,5 +1,7 @@
 //! A broker in a process of its own, as in production, so that it can be killed.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -55,6 +57,14 @@ impl BrokerProcess {
 
     pub fn work(&self) -> &str {
         &self.ready.work[0]
+    }
+
+    pub fn events(&self) -> &str {
+        &self.ready.events[0]
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// `kill -9`.
