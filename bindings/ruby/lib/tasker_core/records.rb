@@ -143,10 +143,14 @@ module TaskerCore
     WorkerSummary = Record.define(:name, :registration_id, :incarnation, :state, :concurrency, :in_flight, :batches,
                                   :seen_ms_ago, :templates, :host, :pid, :language, :library)
 
+    # How often commands were refused with one code.
+    RefusalCount = Record.define(:code, :count)
+
     # Answer to {Client#health_check}.
     class HealthReport < Record.define(:status, :problems, :version, :broker_id, :epoch, :uptime_seconds, :postgres,
                                        :tasks, :steps_ready, :steps_in_progress, :workers, :slots, :templates,
-                                       :templates_without_worker, :postgres_round_trip_us)
+                                       :templates_without_worker, :postgres_round_trip_us, :connections,
+                                       :connections_cut, :handshakes_failed, refusals: [RefusalCount])
       # @return [Boolean]
       def ok? = status == 'ok'
     end
