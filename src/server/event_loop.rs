@@ -229,7 +229,11 @@ impl Loop {
             let Ok(input) = inputs.try_recv() else { break };
             self.take_input(input, events, verdict);
         }
-        while events.len() < GROUP_EVENTS_MAX && self.undecided.requests < UNDECIDED_REQUESTS_MAX {
+        // Refused ones count, too: a flood of them must not keep the loop from the verdict.
+        for _ in 0..GROUP_EVENTS_MAX {
+            if self.undecided.requests >= UNDECIDED_REQUESTS_MAX {
+                return false;
+            }
             let Ok(received) = peers.try_recv() else { return true };
             self.take_received(received, events);
         }
