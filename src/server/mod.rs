@@ -119,7 +119,9 @@ impl Broker {
         let payload_bytes_max = usize::try_from(config.limits.payload_bytes_max).unwrap_or(usize::MAX);
         runtime.spawn(upkeep::run(pool.clone()));
         runtime.spawn(inbox::run(pool.clone(), inputs.clone(), removed, payload_bytes_max));
-        let reads = reads::Reads::new(runtime.handle().clone(), pool.clone(), gateway.outbox(), inputs.clone());
+        let results_bytes_max = config.limits.message_bytes_max;
+        let handle = runtime.handle().clone();
+        let reads = reads::Reads::new(handle, pool.clone(), gateway.outbox(), inputs.clone(), results_bytes_max);
         let recovery = recovery::Recovery { runtime: runtime.handle().clone(), pool, config };
         let outbox = gateway.outbox();
         let endpoints = gateway.endpoints().clone();

@@ -37,11 +37,13 @@ struct Shared {
     pool: PgPool,
     outbox: Outbox,
     inputs: Sender<Input>,
+    /// Bytes of results in one answer.
+    results_bytes_max: u64,
 }
 
 impl Reads {
-    pub fn new(runtime: Handle, pool: PgPool, outbox: Outbox, inputs: Sender<Input>) -> Reads {
-        let shared = Arc::new(Shared { pool, outbox, inputs });
+    pub fn new(runtime: Handle, pool: PgPool, outbox: Outbox, inputs: Sender<Input>, results_bytes_max: u64) -> Reads {
+        let shared = Arc::new(Shared { pool, outbox, inputs, results_bytes_max });
         Reads { runtime, shared, room: Arc::new(Semaphore::new(UNDER_WAY_MAX)) }
     }
 
@@ -123,7 +125,7 @@ impl Shared {
                 let mut tasks = Vec::new();
                 for task in reports.tasks() {
                     // A task that cannot be read explains nothing, as one that is not there.
-                    tasks.extend(until_known(|| store::load_task(&self.pool, task)).await.unwrap_or_default());
+                    tasks.extend(until_known(|| store::load_outcomes(&self.pool, task)).await.unwrap_or_default());
                 }
                 Event::EndedTasksLoaded { reports, tasks }
             }
@@ -171,7 +173,8 @@ impl Shared {
 
     async fn status(&self, to: Origin, query: StatusQuery) -> Result<(), store::Error> {
         let wanted = &query.include_results;
-        let view = store::task_status(&self.pool, query.task, query.include_steps, wanted).await?;
+        let most = self.results_bytes_max;
+        let view = store::task_status(&self.pool, query.task, query.include_steps, wanted, most).await?;
         let Some(mut view) = view else {
             self.unknown_task(to, query.task);
             return Ok(());
@@ -181,6 +184,12 @@ impl Shared {
         if let Some(name) = wanted.iter().find(|name| *name != "*" && !steps.iter().any(|step| step.name == **name)) {
             let message = format!("task {} has no step {name}", query.task);
             self.refuse(Some(to), Refusal::new(RefusalKind::UnknownStep, message).field("include_results"));
+            return Ok(());
+        }
+        if view.results_too_large {
+            let message = format!("the results have more than {most} bytes together; ask for fewer at a time");
+            let refusal = Refusal::new(RefusalKind::TooLarge, message).field("include_results").limit(most);
+            self.refuse(Some(to), refusal);
             return Ok(());
         }
         let steps = steps.into_iter().filter(|step| all || wanted.contains(&step.name));
@@ -222,7 +231,7 @@ impl Shared {
 
     /// A task's view, or a refusal to whoever asked.
     async fn task(&self, to: Origin, task: TaskId) -> Result<Option<store::TaskView>, store::Error> {
-        let view = store::task_status(&self.pool, task, false, &[]).await?;
+        let view = store::task_status(&self.pool, task, false, &[], 0).await?;
         if view.is_none() {
             self.unknown_task(to, task);
         }

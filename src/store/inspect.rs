@@ -1,5 +1,6 @@
 //! Answers to questions about tasks, live or ended, by the views of the database.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,6 +50,8 @@ pub struct TaskView {
     pub tags: Vec<String>,
     /// The steps in order of definition, when asked for.
     pub steps: Vec<StepView>,
+    /// Whether the results asked for have more bytes than were allowed; none is there then.
+    pub results_too_large: bool,
 }
 
 /// A step of a task.
@@ -119,25 +122,71 @@ macro_rules! task_columns {
     };
 }
 
+/// Results read at once at first, and at most: sixteen of the largest are one message.
+const RESULTS_AT_ONCE_MIN: usize = 16;
+const RESULTS_AT_ONCE_MAX: usize = 1_024;
+
 /// The status of a task; with its steps, and the results of those named (`*` names all), when asked for.
 pub async fn task_status(
     pool: &PgPool,
     task: TaskId,
     include_steps: bool,
     include_results: &[String],
+    results_bytes_max: u64,
 ) -> Result<Option<TaskView>, Error> {
     let sql = concat!("SELECT ", task_columns!(), " FROM tasker.task_status AS status WHERE status.task_id = $1");
     let mut session = Reader::take(pool).await?;
     let row = within(ANSWER_TIMEOUT, sqlx::query(sql).bind(task.0).fetch_optional(&mut *session)).await?;
     let mut view = row.as_ref().map(task_view).transpose()?;
     if let Some(view) = view.as_mut().filter(|_| include_steps || !include_results.is_empty()) {
-        view.steps = steps(&mut session, task, include_results).await?;
+        view.steps = steps(&mut session, task).await?;
+        let all = include_results.iter().any(|name| name == "*");
+        let wanted: HashSet<&str> = include_results.iter().map(String::as_str).collect();
+        let mut wanted: Vec<&mut StepView> =
+            view.steps.iter_mut().filter(|step| all || wanted.contains(&*step.name)).collect();
+        view.results_too_large = !read_results(&mut session, task, &mut wanted, results_bytes_max).await?;
     }
     session.give_back();
     Ok(view)
 }
 
-async fn steps(session: &mut PgConnection, task: TaskId, include_results: &[String]) -> Result<Vec<StepView>, Error> {
+/// Reads the results of steps, in order of their numbers. `false` when they have too many bytes together: then no more is
+/// read, and nothing is kept.
+async fn read_results(
+    session: &mut PgConnection,
+    task: TaskId,
+    steps: &mut [&mut StepView],
+    bytes_max: u64,
+) -> Result<bool, Error> {
+    let (mut from, mut at_once, mut bytes) = (0, RESULTS_AT_ONCE_MIN, 0);
+    while from < steps.len() {
+        let to = steps.len().min(from + at_once);
+        let numbers: Vec<i32> = steps[from..to].iter().map(|step| step.step.cast_signed()).collect();
+        let sql = "SELECT step_number, result FROM tasker.step_outcomes WHERE task_id = $1 AND step_number = ANY ($2)";
+        let query = sqlx::query(sql).bind(task.0).bind(numbers);
+        let rows = within(ANSWER_TIMEOUT, query.fetch_all(&mut *session)).await?;
+        let before = bytes;
+        for row in rows {
+            let number = count(&row, "step_number")?;
+            let result = row.try_get::<Option<JsonBytes>, _>("result")?.map(|json| json.0);
+            bytes += result.as_ref().map_or(0, Bytes::len) as u64;
+            if let Ok(place) = steps.binary_search_by_key(&number, |step| step.step) {
+                steps[place].result = result;
+            }
+        }
+        if bytes > bytes_max {
+            steps.iter_mut().for_each(|step| step.result = None);
+            return Ok(false);
+        }
+        // Small results need not cost a round trip for sixteen of them.
+        let small = (bytes - before).saturating_mul(16) < bytes_max;
+        at_once = if small { RESULTS_AT_ONCE_MAX.min(at_once * 2) } else { RESULTS_AT_ONCE_MIN };
+        from = to;
+    }
+    Ok(true)
+}
+
+async fn steps(session: &mut PgConnection, task: TaskId) -> Result<Vec<StepView>, Error> {
     let query = sqlx::query(
         "SELECT status.step_number, status.name, status.state, status.attempts, status.retry_limit, readiness.ready,
              readiness.reason, registration.worker, status.duration_us, status.error_class, status.error_message,
@@ -150,19 +199,14 @@ async fn steps(session: &mut PgConnection, task: TaskId, include_results: &[Stri
              CASE WHEN status.retry_at IS NOT NULL
                   THEN greatest(extract(epoch FROM status.retry_at - now()) * 1000, 0)::bigint END AS retry_in_ms,
              (extract(epoch FROM status.dispatched_at) * 1000)::bigint AS dispatched_at_ms,
-             (extract(epoch FROM status.finished_at) * 1000)::bigint AS finished_at_ms,
-             outcome.result
+             (extract(epoch FROM status.finished_at) * 1000)::bigint AS finished_at_ms
          FROM tasker.step_status AS status
          JOIN tasker.step_readiness AS readiness
            ON readiness.task_id = status.task_id AND readiness.step_number = status.step_number
          LEFT JOIN tasker.worker_registrations AS registration ON registration.registration_id = status.registration_id
-         LEFT JOIN tasker.step_outcomes AS outcome
-                ON outcome.task_id = status.task_id AND outcome.step_number = status.step_number
-               AND ('*' = ANY ($2) OR status.name = ANY ($2))
          WHERE status.task_id = $1 ORDER BY status.step_number",
     )
-    .bind(task.0)
-    .bind(include_results);
+    .bind(task.0);
     let rows = within(ANSWER_TIMEOUT, query.fetch_all(session)).await?;
     rows.iter().map(step_view).collect()
 }
@@ -283,6 +327,7 @@ fn task_view(row: &PgRow) -> Result<TaskView, Error> {
         run_at_ms: row.try_get("run_at_ms")?,
         tags: row.try_get::<Option<Vec<String>>, _>("tags")?.unwrap_or_default(),
         steps: Vec::new(),
+        results_too_large: false,
     })
 }
 
@@ -304,6 +349,6 @@ fn step_view(row: &PgRow) -> Result<StepView, Error> {
         error_class: row.try_get("error_class")?,
         error_message: row.try_get("error_message")?,
         error_code: row.try_get("error_code")?,
-        result: row.try_get::<Option<JsonBytes>, _>("result")?.map(|json| json.0),
+        result: None,
     })
 }

@@ -34,6 +34,6 @@ pub use inbox::{InboxRow, take_inbox};
 pub use inspect::{ListFilter, StepView, TaskView, list_tasks, lookup_keys, ping, task_status};
 pub use lane::{Broker, claim};
 pub use migrate::{MIGRATOR, MigrationReport, ensure_partitions, migrate, missing_migrations};
-pub use recover::{Recovered, load_task, recover};
+pub use recover::{Recovered, load_outcomes, load_task, recover};
 pub use templates::{StoredTemplate, stored_templates};
 pub use writer::{Committed, Writer};

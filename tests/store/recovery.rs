@@ -1,7 +1,7 @@
 //! What comes back after a restart is what was saved.
 
 use bytes::Bytes;
-use tasker_core::store::{load_task, recover};
+use tasker_core::store::{load_outcomes, load_task, recover};
 use tasker_engine::*;
 
 use crate::fixture::{Fixture, introduction};
@@ -60,6 +60,12 @@ async fn results_come_back_only_where_a_child_needs_them() {
         |task: &TaskSnapshot, step: usize| task.steps[step].settled.as_ref().map(|settled| settled.result.clone());
     let found = load_task(&fixture.pool, task).await.unwrap().unwrap();
     assert_eq!(result(&found, 0), Some(Bytes::from_static(b"\"s\"")));
+    let outcomes = load_outcomes(&fixture.pool, task).await.unwrap().unwrap();
+    assert_eq!((result(&outcomes, 0), outcomes.context), (Some(Bytes::new()), Bytes::new()), "no payloads");
+    let kept = |task: &TaskSnapshot| task.steps[0].settled.as_ref().map(|settled| (settled.kind, settled.checksum));
+    assert_eq!(kept(&found), Some((SettledKind::Complete, checksum(b"\"s\""))));
+    let outcomes = load_outcomes(&fixture.pool, task).await.unwrap().unwrap();
+    assert_eq!(kept(&outcomes), kept(&found));
     fixture.commit(&[fixture.settled(task, 1, 1, batch, "\"l\"")]).await;
     fixture.commit(&[fixture.set(task, 2, 0, SettledKind::Bypassed)]).await;
     let found = recover(&fixture.pool, 1).await.unwrap().tasks.pop().unwrap();

@@ -8,7 +8,7 @@ use crate::fixture::{Fixture, template};
 
 /// A task in short: state, states of the steps, execution status, recommended action, percentage, health.
 async fn check(fixture: &Fixture, task: TaskId, state: &str, steps: &str, words: [&str; 3], percentage: f64) {
-    let view = task_status(&fixture.pool, task, true, &[]).await.unwrap().unwrap();
+    let view = task_status(&fixture.pool, task, true, &[], 0).await.unwrap().unwrap();
     let mark = |step: &tasker_core::store::StepView| format!("{}{}", step.state, if step.ready { "!" } else { "" });
     let found: Vec<String> = view.steps.iter().map(mark).collect();
     assert_eq!(found.join(" "), steps);
@@ -77,11 +77,17 @@ async fn failures_retries_and_resets() {
     check(&fixture, task, "error", "complete error complete pending", blocked, 50.0).await;
     fixture.commit(&[fixture.reset(task, 1, 1), Save::TaskReopened { task }]).await;
     check(&fixture, task, "in_progress", "complete pending! complete pending", READY, 50.0).await;
-    let view = task_status(&fixture.pool, task, true, &["left".into(), "right".into()]).await.unwrap().unwrap();
+    let view = task_status(&fixture.pool, task, true, &["left".into(), "right".into()], 1).await.unwrap().unwrap();
     assert_eq!((view.steps[1].attempts, view.steps[1].retry_limit), (1, 4));
     assert_eq!(view.steps[1].error_class.as_deref(), Some("Net::Error"));
     assert_eq!((&view.steps[1].result, view.steps[2].result.as_deref()), (&None, Some(&b"1"[..])));
     assert_eq!(view.steps[0].result, None, "not asked for");
+    assert!(!view.results_too_large, "one byte");
+    let view = task_status(&fixture.pool, task, true, &["*".into()], 1).await.unwrap().unwrap();
+    assert!(view.results_too_large, "two bytes");
+    assert!(view.steps.iter().all(|step| step.result.is_none()), "all or none");
+    let view = task_status(&fixture.pool, task, true, &["*".into()], 2).await.unwrap().unwrap();
+    assert_eq!(view.steps.iter().filter_map(|step| step.result.as_deref()).collect::<Vec<_>>(), [b"1", b"1"]);
     assert_eq!(
         (view.steps[2].worker.as_deref(), &view.steps[3].parents[..]),
         (Some("worker-1"), &["left".into(), "right".into()][..])
@@ -143,7 +149,7 @@ async fn a_task_that_waits_for_its_time_has_nothing_ready() {
     fixture.commit(&[Save::Task(Box::new(task))]).await;
     let words = ["waiting_for_dependencies", "wait_for_dependencies", "healthy"];
     check(&fixture, id, "pending", "pending pending pending pending", words, 0.0).await;
-    let view = task_status(&fixture.pool, id, true, &[]).await.unwrap().unwrap();
+    let view = task_status(&fixture.pool, id, true, &[], 0).await.unwrap().unwrap();
     assert_eq!(view.steps[0].reason, "its task does not start before 2100-01-01 00:00:00+00");
     assert_eq!(view.steps[3].reason, "it waits for left, right");
     assert_eq!(view.run_at_ms, Some(4_102_444_800_000));
@@ -223,7 +229,7 @@ async fn the_status_of_a_large_task_reads_only_that_task() {
     let mut saves = vec![save];
     saves.extend((0..500).map(|step| fixture.settled(task, step, 1, batch, "1")));
     fixture.commit(&saves).await;
-    let view = task_status(&fixture.pool, task, false, &[]).await.unwrap().unwrap();
+    let view = task_status(&fixture.pool, task, false, &[], 0).await.unwrap().unwrap();
     assert_eq!((view.total, view.counts.complete, view.counts.ready), (1000, 500, 500));
 
     // Without statistics, and again with them: a few rows for each step of this task, none for those of the others.

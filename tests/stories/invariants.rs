@@ -80,12 +80,18 @@ pub const INVARIANTS: [Invariant; 19] = [
         corruption: "UPDATE tasker.step_outcomes SET attempt = 3 WHERE {step} = 1",
     },
     Invariant {
+        // A step that fits no message is never sent: its try begins and ends in one group.
         name: "every try was dispatched, in an earlier group, to the worker that is named",
         violations: "SELECT count(*) FROM {tries} WHERE NOT EXISTS (
                          SELECT FROM tasker.batches AS batch
                          CROSS JOIN LATERAL unnest(batch.task_ids, batch.step_numbers, batch.attempts)
                              AS item (task_id, step_number, attempt)
-                         WHERE batch.batch_id = try.batch_id AND batch.seq < try.seq AND item.task_id = try.task_id
+                         WHERE batch.batch_id = try.batch_id AND item.task_id = try.task_id
+                           AND (batch.seq < try.seq OR batch.seq = try.seq AND EXISTS (
+                               SELECT FROM tasker.step_attempts_failed AS failure
+                               WHERE failure.task_id = try.task_id AND failure.step_number = try.step_number
+                                 AND failure.attempt = try.attempt
+                                 AND failure.error_class = 'TaskerCore::Errors::StepTooLargeError'))
                            AND item.step_number = try.step_number AND item.attempt = try.attempt)",
         corruption: "UPDATE tasker.step_outcomes SET seq = 1 WHERE {step} = 1",
     },

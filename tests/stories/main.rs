@@ -7,6 +7,7 @@ mod draining;
 mod events;
 mod exactly_once;
 mod invariants;
+mod large_results;
 mod postgres_away;
 mod reconciliation;
 mod refusals;
