@@ -6,6 +6,7 @@ mod corruptions;
 mod draining;
 mod events;
 mod exactly_once;
+mod flood;
 mod invariants;
 mod large_results;
 mod postgres_away;

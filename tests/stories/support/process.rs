@@ -89,6 +89,13 @@ impl BrokerProcess {
         self.child.wait().expect("it is our child")
     }
 
+    /// Resident memory in bytes, as the kernel counts it now.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it is our child");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it runs");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
     /// Stops it in order.
     pub fn stop(&mut self) {
         self.terminate();
