@@ -52,6 +52,14 @@ impl Submission {
         }
     }
 
+    /// The rows of the inbox that the requests came from; none when a command brought them.
+    pub fn inbox_rows(&self) -> &[i64] {
+        match &self.from {
+            Source::Command(_) => &[],
+            Source::Inbox(numbers) => numbers,
+        }
+    }
+
     /// The event that brought the requests, to be handled anew.
     pub fn into_event(self) -> Event {
         let requests = self.rows.into_iter().map(|(request, _)| request);

@@ -65,6 +65,7 @@ impl Loop {
             let undecided = event.origin().into_iter().collect();
             self.rebuild(&undecided)?;
             self.decide(waits_of(refused.deliveries.iter(), &undecided));
+            let rows = inbox_rows(&event);
             next = self.refuse(event, &refusal);
             // What is said in the event's place is not to stand or fall with the event that follows.
             if next.is_none()
@@ -72,6 +73,8 @@ impl Loop {
             {
                 error!(error = %refusal, "the database refuses to note what it has refused");
                 self.rebuild(&undecided)?;
+                // The inbox's reader would wait for them for ever; now it takes them up again.
+                let _ = self.parts.inbox.send(rows);
             }
         }
         Ok(())
@@ -156,6 +159,15 @@ impl Loop {
                 None
             }
         }
+    }
+}
+
+/// Rows of the inbox that an event is about.
+fn inbox_rows(event: &Event) -> Vec<i64> {
+    match event {
+        Event::InboxTaken { rows } => rows.iter().map(|(row, _)| *row).collect(),
+        Event::KeysLookedUp { submission, .. } => submission.inbox_rows().to_vec(),
+        _ => Vec::new(),
     }
 }
 

@@ -273,6 +273,19 @@ impl Sim {
             && broker.gathering.is_empty()
     }
 
+    /// What still goes on.
+    pub fn unrest(&self) -> String {
+        let broker = &self.brokers[self.active];
+        let clients: Vec<_> = self.clients.iter().filter(|client| !client.is_idle()).collect();
+        let rows: Vec<_> = self.inbox.keys().filter(|row| !self.store.inbox_taken.contains(row)).collect();
+        let (live, open) = (&self.store.live, &self.store.open);
+        let group = broker.in_flight.is_some() || !broker.gathering.is_empty();
+        format!(
+            "tasks {live:?}, batches {open:?}, inbox rows {rows:?}, clients {clients:?}, broker up {}, group {group}",
+            broker.up
+        )
+    }
+
     /// At the end.
     pub fn check_end(&self) {
         for task in &self.checks.accepted {

@@ -45,9 +45,11 @@ impl Sim {
             let undecided = event.origin().into_iter().collect();
             self.recover(process, Some(&undecided));
             self.decide(process, waits_of(refused.iter(), &undecided));
+            let rows = inbox_rows(&event);
             next = self.refuse(process, event);
             if next.is_none() && self.settle(process).is_some() {
                 self.recover(process, Some(&undecided));
+                rows.iter().for_each(|row| drop(self.inbox_handed.remove(row)));
             }
         }
     }
@@ -128,6 +130,14 @@ fn waits_of<'a>(deliveries: impl Iterator<Item = &'a Deliver>, undecided: &BTree
         _ => None,
     });
     waits.filter(|wait| wait.origin().is_some_and(|origin| !undecided.contains(&origin))).collect()
+}
+
+fn inbox_rows(event: &Event) -> Vec<i64> {
+    match event {
+        Event::InboxTaken { rows } => rows.iter().map(|(row, _)| *row).collect(),
+        Event::KeysLookedUp { submission, .. } => submission.inbox_rows().to_vec(),
+        _ => Vec::new(),
+    }
 }
 
 fn asked(event: Event) -> Event {

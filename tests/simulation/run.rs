@@ -216,7 +216,7 @@ impl Sim {
             if !self.faulty() && self.at_rest() {
                 break;
             }
-            assert!(self.now < last, "stuck: {:?} and {:?} do not end", self.store.live, self.store.open);
+            assert!(self.now < last, "stuck: {}", self.unrest());
         }
         self.check_end();
     }
