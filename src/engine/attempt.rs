@@ -1,6 +1,6 @@
 //! How an attempt ends without a result: a failure, a passed deadline, a lost worker. And whether another follows.
 
-use crate::batch::ItemStatus;
+use crate::batch::{Completion, ItemStatus};
 use crate::deadlines::Deadline;
 use crate::delivery::{Deliver, Notice, NoticeKind, WorkerMessage};
 use crate::effect::{AttemptFailed, Effects, FailureCause, Save};
@@ -104,6 +104,9 @@ impl Engine {
     pub(crate) fn batch_due(&mut self, now: Now, id: BatchId, out: &mut Effects) {
         let Some(batch) = self.batches.get_mut(&id) else { return };
         let (registration, dispatched) = (batch.registration, batch.dispatched);
+        if batch.waits_until.is_some_and(|until| until <= now.mono) {
+            batch.completion = Completion::Waived;
+        }
         let mut late = Vec::new();
         for item in &mut batch.items {
             if item.status == ItemStatus::Open && item.deadline <= now.mono {
@@ -150,7 +153,7 @@ impl Engine {
         }
         let steps = late.into_iter().map(|(_, _, reference, _)| reference).collect();
         self.tell_to_stop(registration, steps, true, out);
-        self.close_if_done(id, out);
+        self.close_if_done(now, id, out);
         self.leave_if_drained(registration, out);
     }
 

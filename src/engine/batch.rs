@@ -4,6 +4,7 @@
 //!  Created --committed--> Published --first report--> Executing --all accounted for, completion in--> Completed
 //!     (the store's row and the send)                     |   '--some step passed its deadline--> Timeout
 //!                                                        |   '--every step cancelled--> Cancelled
+//!                                                        |  (a completion that is overdue counts as in)
 //!                                                        '--worker lost or superseded--> Failed
 //! ```
 //! When a worker says itself that it gives up what it has, its batches close as if their completions had named the open
@@ -116,6 +117,8 @@ pub(crate) struct Batch {
     pub told: Mono,
     /// The deadline that is set for it.
     pub due: Mono,
+    /// Until when its closing report is waited for; known when every step of it is accounted for.
+    pub waits_until: Option<Mono>,
     pub completion: Completion,
 }
 
@@ -126,7 +129,7 @@ pub(crate) enum Completion {
     Awaited,
     /// Its closing report: compared with what was recorded when the batch closes, since results may still follow.
     Reported(Vec<CompletedStep>),
-    /// None will come: the worker never received the batch, or has left.
+    /// None will come, or is waited for any more: the worker never received the batch, has left, or its report is lost.
     Waived,
 }
 
@@ -139,6 +142,11 @@ impl Batch {
 
     pub fn open_items(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.items.len()).filter(|&index| self.items[index].status == ItemStatus::Open)
+    }
+
+    /// Whether the worker has every step of it behind itself, and only the closing report is missing.
+    pub fn lacks_completion(&self) -> bool {
+        matches!(self.completion, Completion::Awaited) && !self.items.iter().any(|item| item.status.holds_slot())
     }
 
     /// The earliest deadline of an open step.

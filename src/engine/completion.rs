@@ -50,7 +50,7 @@ impl Engine {
                     Disposition::Late
                 }
             };
-            if self.close_if_done(at.batch, out) {
+            if self.close_if_done(now, at.batch, out) {
                 closed_batches.push(at.batch);
             }
             results.push((at, disposition));
@@ -119,7 +119,7 @@ impl Engine {
         }
         let batch = self.batches.get_mut(&id).expect("looked at above, and closed only below");
         batch.completion = Completion::Reported(steps);
-        if self.close_if_done(id, out) {
+        if self.close_if_done(now, id, out) {
             out.reply(origin, Reply::ResultsAccepted { results: Vec::new(), closed_batches: vec![id] });
             self.leave_if_drained(registration, out);
         } else {
@@ -131,10 +131,27 @@ impl Engine {
 
     /// Closes a batch whose completion is in and whose steps are all accounted for. The caller lets a draining worker
     /// leave, after it has told it of the closing.
-    pub(crate) fn close_if_done(&mut self, id: BatchId, out: &mut Effects) -> bool {
-        let Some(state) = self.batches.get(&id).and_then(|batch| batch.closing()) else { return false };
-        self.close_batch(id, state, out);
-        true
+    pub(crate) fn close_if_done(&mut self, now: Now, id: BatchId, out: &mut Effects) -> bool {
+        let Some(batch) = self.batches.get(&id) else { return false };
+        if let Some(state) = batch.closing() {
+            self.close_batch(id, state, out);
+            return true;
+        }
+        if batch.lacks_completion() && batch.waits_until.is_none() {
+            self.wait_for_completion(now, id);
+        }
+        false
+    }
+
+    /// A closing report may be lost for good: a worker forgets it when the database refuses it, and some never send any. A
+    /// batch is not kept for ever because of that, and neither is a worker that drains.
+    pub(crate) fn wait_for_completion(&mut self, now: Now, id: BatchId) {
+        let until = now.mono + self.config.worker_timeout_ms;
+        let Some(batch) = self.batches.get_mut(&id) else { return };
+        self.deadlines.remove(batch.due, Deadline::Batch(id));
+        batch.waits_until = Some(until);
+        batch.due = until;
+        self.deadlines.add(until, Deadline::Batch(id));
     }
 
     /// Closes a batch and frees what it held.

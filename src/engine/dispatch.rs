@@ -213,7 +213,15 @@ impl Engine {
         self.deadlines.add(due, Deadline::Batch(id));
         self.batches.insert(
             id,
-            Batch { registration, items, dispatched: now.mono, told: now.mono, due, completion: Completion::Awaited },
+            Batch {
+                registration,
+                items,
+                dispatched: now.mono,
+                told: now.mono,
+                due,
+                waits_until: None,
+                completion: Completion::Awaited,
+            },
         );
     }
 

@@ -11,6 +11,10 @@ use crate::id::{Origin, TaskId};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LoadTurn(u64);
 
+/// Ends that are remembered while questions are under way, which take a millisecond each; some are never answered. Beyond,
+/// what was asked is asked again.
+const ENDED_MAX: usize = 100_000;
+
 /// Questions under way, and the tasks that ended meanwhile.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Loads {
@@ -34,7 +38,8 @@ impl Loads {
     /// A task has ended.
     pub fn ended(&mut self, task: TaskId) {
         self.turn.0 += 1;
-        if self.under_way.is_empty() {
+        if self.under_way.is_empty() || self.ended.len() >= ENDED_MAX {
+            self.ended.clear();
             self.forgotten = self.turn;
         } else {
             self.ended.insert(task, self.turn);

@@ -141,7 +141,7 @@ impl Engine {
             }
             self.move_step(id, step, StepInput::Cancelled);
         }
-        self.tell_of_stopped(stopped, out);
+        self.tell_of_stopped(now, stopped, out);
         out.saves.push(Save::OperatorAction(Box::new(OperatorAction {
             operation: operation.clone(),
             step: None,
@@ -170,7 +170,7 @@ impl Engine {
 
     /// Tells workers to stop steps, each worker once: a message a step could fill its queue. Closes the batches that were
     /// waiting for those steps only.
-    fn tell_of_stopped(&mut self, stopped: Vec<StepReference>, out: &mut Effects) {
+    fn tell_of_stopped(&mut self, now: Now, stopped: Vec<StepReference>, out: &mut Effects) {
         let batches: BTreeSet<BatchId> = stopped.iter().map(|at| at.batch).collect();
         let mut by_worker: BTreeMap<RegistrationId, Vec<StepReference>> = BTreeMap::new();
         for at in stopped {
@@ -181,7 +181,7 @@ impl Engine {
             self.tell_to_stop(registration, steps, false, out);
         }
         for batch in batches {
-            self.close_if_done(batch, out);
+            self.close_if_done(now, batch, out);
         }
         for registration in registrations {
             self.leave_if_drained(registration, out);
@@ -253,7 +253,7 @@ impl Engine {
         self.reopen(id, out);
         self.tasks.get_mut(&id).expect("looked up above").start();
         let stopped = self.stop_step(now, id, step, phase);
-        self.tell_of_stopped(stopped.into_iter().collect(), out);
+        self.tell_of_stopped(now, stopped.into_iter().collect(), out);
         out.saves.push(Save::OperatorAction(Box::new(OperatorAction {
             operation: operation.clone(),
             step: Some(step),

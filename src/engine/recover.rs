@@ -197,6 +197,7 @@ impl Engine {
             dispatched: now.mono,
             told: now.mono,
             due: now.mono,
+            waits_until: None,
             completion: Completion::Awaited,
         };
         if let Some(due) = batch.next_due() {
@@ -204,7 +205,11 @@ impl Engine {
             self.deadlines.add(due, Deadline::Batch(id));
         }
         let held = count(batch.items.iter().filter(|item| item.status.holds_slot()).count());
+        let lacks_completion = batch.lacks_completion();
         self.batches.insert(id, batch);
+        if lacks_completion {
+            self.wait_for_completion(now, id);
+        }
         let taken = self.workers.change(registration, |worker| {
             worker.out += held;
             worker.batches.insert(id);

@@ -43,7 +43,7 @@ impl Engine {
             let at = report.at.clone();
             let disposition = self.take_result(now, registration, report, out);
             self.advance_task(now, at.task, out);
-            if self.close_if_done(at.batch, out) {
+            if self.close_if_done(now, at.batch, out) {
                 closed.push(at.batch);
             }
             dispositions.push((at, disposition));

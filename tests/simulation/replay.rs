@@ -49,7 +49,7 @@ impl Sim {
             next = self.refuse(process, event);
             if next.is_none() && self.settle(process).is_some() {
                 self.recover(process, Some(&undecided));
-                rows.iter().for_each(|row| drop(self.inbox_handed.remove(row)));
+                self.inbox_handed.retain(|row| !rows.contains(row));
             }
         }
     }

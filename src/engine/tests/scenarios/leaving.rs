@@ -727,3 +727,26 @@ fn a_workers_name_belongs_to_the_key_that_it_came_with() {
         ",
     );
 }
+
+#[test]
+fn a_draining_worker_whose_completion_is_lost_may_go_all_the_same() {
+    check(
+        "
+        template t: a
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        w done T.a
+        -> T ends complete
+        w drains
+        pass 14000
+        w beats
+        pass 14000
+        w beats
+        pass 2000
+        -> B1 closes completed
+        -> w is drained
+        -> w may go, 0 steps given up
+        ",
+    );
+}

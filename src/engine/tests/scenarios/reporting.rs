@@ -387,3 +387,86 @@ fn returned_steps_use_no_attempt() {
         ",
     );
 }
+
+#[test]
+fn a_batch_whose_completion_does_not_come_is_closed_without_it() {
+    check(
+        "
+        template t: a b
+        w registers 2
+        submit T t
+        -> w runs B1: T.a/1 T.b/1
+        w done T.a
+        pass 10000
+        w done T.b
+        -> T ends complete
+        pass 14000
+        w beats
+        pass 14000
+        w beats
+        pass 1999
+        w beats
+        pass 1
+        -> B1 closes completed
+        w closes B1
+        -> w forgets B1
+        ",
+    );
+}
+
+#[test]
+fn a_step_that_its_worker_does_not_let_go_of_keeps_its_batch_open() {
+    check(
+        "
+        template t: a[timeout=1000,limit=1]
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        pass 1000
+        -> T.a/1 timed_out for good
+        -> T ends error
+        -> w stops T.a/1: timeout
+        pass 14000
+        w beats 1
+        pass 14000
+        w beats 1
+        pass 14000
+        w beats 1
+        w done T.a/1@B1
+        -> ledger: T.a/1 late
+        -> w hears: T.a/1 late
+        pass 14000
+        w beats
+        pass 14000
+        w beats
+        pass 2000
+        -> B1 closes timeout
+        ",
+    );
+}
+
+#[test]
+fn a_completion_is_waited_for_anew_after_a_crash() {
+    check(
+        "
+        template t: a
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        w done T.a
+        -> T ends complete
+        pass 10000
+        w beats
+        crash
+        w reconnects 1
+        -> w is reconnected
+        pass 14000
+        w beats
+        pass 14000
+        w beats
+        pass 1999
+        pass 1
+        -> B1 closes completed
+        ",
+    );
+}
