@@ -3,6 +3,8 @@
 //! Everything is read set by set, never task by task, in one transaction with one view of the database. Step rows are not
 //! read at all: they follow from the template. Results are read last, and only those that a child still needs.
 
+mod load;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -16,11 +18,13 @@ use tasker_engine::{
 };
 use uuid::Uuid;
 
-use super::connect::{ANSWER_TIMEOUT, RECOVERY_TIMEOUT, Reader, within};
+use super::connect::{RECOVERY_TIMEOUT, Reader, within};
 use super::error::Error;
 use super::json::JsonBytes;
 use super::templates::{self, StoredTemplate};
 use super::workers;
+
+pub use load::{load_outcomes, load_task};
 
 /// Results fetched at once: enough that round trips do not count, few enough that their arrays stay small.
 const RESULTS_AT_ONCE: usize = 10_000;
@@ -95,42 +99,6 @@ async fn ended_tasks(
         templates.push((TaskId(row.try_get("task_id")?), key));
     }
     Ok(templates)
-}
-
-/// Reads one task, also one that has ended.
-pub async fn load_task(pool: &PgPool, task: TaskId) -> Result<Option<TaskSnapshot>, Error> {
-    read_task(pool, task, true).await
-}
-
-/// The same without payloads: context, options and results are empty. What became of the steps is there.
-pub async fn load_outcomes(pool: &PgPool, task: TaskId) -> Result<Option<TaskSnapshot>, Error> {
-    let mut found = read_task(pool, task, false).await?;
-    if let Some(task) = &mut found {
-        (task.context, task.labels) = (Bytes::new(), TaskLabels::default());
-    }
-    Ok(found)
-}
-
-async fn read_task(pool: &PgPool, task: TaskId, results: bool) -> Result<Option<TaskSnapshot>, Error> {
-    let mut session = Reader::take(pool).await?;
-    let loaded = within(ANSWER_TIMEOUT, load_by(&mut session, task, results)).await?;
-    session.give_back();
-    Ok(loaded)
-}
-
-async fn load_by(session: &mut PgConnection, task: TaskId, results: bool) -> Result<Option<TaskSnapshot>, Error> {
-    let mut transaction = session.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let definitions = definitions(&mut transaction, Scope::Task(task.0)).await?;
-    let mut tasks = Tasks::read(&mut transaction, Scope::Task(task.0), &definitions).await?;
-    if !tasks.snapshots.is_empty() {
-        tasks.read_steps(&mut transaction).await?;
-        tasks.read_batches(&mut transaction).await?;
-        if results {
-            tasks.read_results(&mut transaction, &definitions).await?;
-        }
-    }
-    transaction.commit().await?;
-    Ok(tasks.snapshots.pop())
 }
 
 /// Which tasks are read. Both parts of the text are numbers that come from typed values.
