@@ -37,6 +37,7 @@ impl Engine {
                 self.deadlines.add(check_at, Deadline::Worker(worker.registration));
             }
         }
+        self.keep_times(old);
         for (origin, task, until) in old.waiters.iter() {
             if !undecided.contains(&origin) {
                 self.wait_asked(now, origin, task, until.since(now.mono), out);
@@ -45,5 +46,22 @@ impl Engine {
         self.loads = old.loads.clone();
         self.generation = old.generation + 1;
         self.draining = old.draining;
+    }
+
+    /// What is out goes on: a batch waits from its dispatch on, however often groups are refused meanwhile.
+    fn keep_times(&mut self, old: &Engine) {
+        for (&id, batch) in &mut self.batches {
+            let Some(known) = old.batches.get(&id) else { continue };
+            batch.dispatched = known.dispatched;
+            batch.told = known.told;
+            for (item, before) in batch.items.iter_mut().zip(&known.items) {
+                item.deadline = before.deadline;
+            }
+            if let Some(due) = batch.next_due() {
+                self.deadlines.remove(batch.due, Deadline::Batch(id));
+                self.deadlines.add(due, Deadline::Batch(id));
+                batch.due = due;
+            }
+        }
     }
 }

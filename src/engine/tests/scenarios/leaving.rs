@@ -750,3 +750,37 @@ fn a_draining_worker_whose_completion_is_lost_may_go_all_the_same() {
         ",
     );
 }
+
+/// Found by the simulation: a peer whose every message the database refuses must not keep others' deadlines from passing.
+#[test]
+fn refused_groups_do_not_put_off_what_a_batch_waits_for() {
+    check(
+        "
+        template t: a[timeout=1000]
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        pass 600
+        refused: w beats 1
+        pass 399
+        refused: w beats 1
+        pass 1
+        -> T.a/1 timed_out, again in 2
+        -> w stops T.a/1: timeout
+        ",
+    );
+    check(
+        "
+        template t: a
+        w registers 1
+        submit T t
+        -> w runs B1: T.a/1
+        pass 6000
+        refused: w beats 1
+        pass 4001
+        refused: w beats 1
+        w beats 0
+        -> w must register
+        ",
+    );
+}
