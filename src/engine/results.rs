@@ -9,7 +9,7 @@ use crate::batch::{Batch, ItemStatus};
 use crate::delivery::{Deliver, Disposition, Notice, NoticeKind, Read, Reply};
 use crate::effect::{Effects, FailureCause, ReceivedResult, Save, SettledKind, StepSettled};
 use crate::engine::Engine;
-use crate::event::{Outcome, StepReference, StepReport};
+use crate::event::{Event, Outcome, StepReference, StepReport};
 use crate::id::{Origin, RegistrationId, TaskId};
 use crate::snapshot::TaskSnapshot;
 use crate::step::{Phase, StepInput};
@@ -308,6 +308,11 @@ impl StrangeReports {
     /// Who reported.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// The event that brought the reports, to be handled anew.
+    pub fn into_event(self) -> Event {
+        Event::ResultsReported { origin: self.origin, results: self.reports }
     }
 
     /// The tasks that they name, each once.

@@ -187,10 +187,11 @@ fn wait_again(delivery: &Deliver) -> Option<Event> {
     }
 }
 
-/// The event that requests began with, when this is the answer of the store about their keys.
+/// The event that requests or reports began with, when this is the answer of the store about them.
 fn asked(event: Event) -> Event {
     match event {
         Event::KeysLookedUp { submission, .. } => submission.into_event(),
+        Event::EndedTasksLoaded { reports, .. } => reports.into_event(),
         event => event,
     }
 }

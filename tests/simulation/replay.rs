@@ -143,6 +143,7 @@ fn inbox_rows(event: &Event) -> Vec<i64> {
 fn asked(event: Event) -> Event {
     match event {
         Event::KeysLookedUp { submission, .. } => submission.into_event(),
+        Event::EndedTasksLoaded { reports, .. } => reports.into_event(),
         event => event,
     }
 }
