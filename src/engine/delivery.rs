@@ -24,6 +24,8 @@ pub enum Deliver {
     Worker { peer: PeerId, message: WorkerMessage },
     /// Something for PUB.
     Publish(Notice),
+    /// Rows of the inbox that cannot be taken now: to be handed in again later. Their applications have been told nothing.
+    InboxLater { rows: Vec<i64> },
     /// A question for the store. Asked only after the saves before it are durable, so that it sees them.
     Read(Read),
 }

@@ -187,10 +187,19 @@ impl Engine {
                 out.reply(origin, Reply::TasksInitialized(outcomes));
             }
             Source::Inbox(numbers) => {
+                let mut later = Vec::new();
                 for (row, outcome) in numbers.into_iter().zip(outcomes) {
+                    // Whoever put it there has committed it and hears nothing of a refusal that passes.
+                    if outcome.as_ref().is_err_and(|refusal| refusal.kind == RefusalKind::Overloaded) {
+                        later.push(row);
+                        continue;
+                    }
                     let refusal =
                         outcome.err().map(|refusal| format!("{}: {}", refusal.kind.as_str(), refusal.message));
                     out.saves.push(Save::InboxTaken { row, refusal });
+                }
+                if !later.is_empty() {
+                    out.deliveries.push(Deliver::InboxLater { rows: later });
                 }
             }
         }

@@ -54,8 +54,8 @@ pub(crate) struct Parts {
     pub reads: Reads,
     pub health: Health,
     pub recovery: Recovery,
-    /// Told of the inbox rows that a commit has removed.
-    pub inbox: UnboundedSender<Vec<i64>>,
+    /// Told what became of the inbox rows that were handed in.
+    pub inbox: UnboundedSender<inbox::Handed>,
 }
 
 /// How the loop ended.
@@ -369,7 +369,7 @@ impl Loop {
         let Some(group) = self.in_flight.take() else { return };
         if !group.inbox_rows.is_empty() {
             // The inbox's reader ends with the runtime, after the loop.
-            let _ = self.parts.inbox.send(group.inbox_rows);
+            let _ = self.parts.inbox.send(inbox::Handed::Removed(group.inbox_rows));
         }
         self.parts.budget.give_back(group.weight.bytes);
         let mut outgoing = group.messages;
@@ -378,6 +378,7 @@ impl Loop {
                 Deliver::Reply { to, reply } => outgoing.push(Outgoing::Reply { to, reply }),
                 Deliver::Worker { peer, message } => outgoing.push(Outgoing::Worker { peer, message }),
                 Deliver::Publish(notice) => outgoing.push(Outgoing::Publish(notice)),
+                Deliver::InboxLater { rows } => drop(self.parts.inbox.send(inbox::Handed::Later(rows))),
                 Deliver::Read(read) => self.parts.reads.ask(read),
             }
         }

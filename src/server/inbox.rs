@@ -20,19 +20,30 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Rows taken at a time: a commit of some 10 ms.
 const ROWS_MAX: u32 = 1_000;
 
-/// Looks until the loop is gone, which tells of the rows that its commits have removed.
+/// What became of rows that were handed in.
+#[derive(Debug)]
+pub(crate) enum Handed {
+    /// A commit has removed them, or noted why they stay.
+    Removed(Vec<i64>),
+    /// They could not be taken: to be handed in again after a pause.
+    Later(Vec<i64>),
+}
+
+/// Looks until the loop is gone, which tells what became of the rows.
 pub(super) async fn run(
     pool: PgPool,
     inputs: Sender<Input>,
-    mut removed: UnboundedReceiver<Vec<i64>>,
+    mut told: UnboundedReceiver<Handed>,
     payload_bytes_max: usize,
 ) {
     let mut handed: HashSet<i64> = HashSet::new();
     loop {
-        while let Ok(rows) = removed.try_recv() {
-            for row in rows {
-                handed.remove(&row);
-            }
+        let mut later = false;
+        while let Ok(fate) = told.try_recv() {
+            later |= note(&mut handed, &fate);
+        }
+        if later {
+            tokio::time::sleep(PAUSE).await;
         }
         let in_flight: Vec<i64> = handed.iter().copied().collect();
         match store::take_inbox(&pool, ROWS_MAX, &in_flight).await {
@@ -44,9 +55,9 @@ pub(super) async fn run(
                     return;
                 }
                 // The next look waits for a commit, so that a full inbox is taken at the pace of the writer.
-                let Some(rows) = removed.recv().await else { return };
-                for row in rows {
-                    handed.remove(&row);
+                let Some(fate) = told.recv().await else { return };
+                if note(&mut handed, &fate) {
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
             Err(error) => {
@@ -55,6 +66,18 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Forgets rows that were handed in. Returns whether they come again, and so call for a pause.
+fn note(handed: &mut HashSet<i64>, fate: &Handed) -> bool {
+    let (rows, later) = match fate {
+        Handed::Removed(rows) => (rows, false),
+        Handed::Later(rows) => (rows, true),
+    };
+    for row in rows {
+        handed.remove(row);
+    }
+    later
 }
 
 /// A request that is held to what those on the wire are held to.

@@ -10,6 +10,7 @@ use tracing::{error, warn};
 
 use super::Error;
 use super::event_loop::{Input, Loop};
+use super::inbox;
 use super::writer::Verdict;
 use crate::gateway::Outgoing;
 use crate::store;
@@ -74,7 +75,7 @@ impl Loop {
                 error!(error = %refusal, "the database refuses to note what it has refused");
                 self.rebuild(&undecided)?;
                 // The inbox's reader would wait for them for ever; now it takes them up again.
-                let _ = self.parts.inbox.send(rows);
+                let _ = self.parts.inbox.send(inbox::Handed::Later(rows));
             }
         }
         Ok(())
@@ -92,7 +93,7 @@ impl Loop {
         let place = deliveries.iter().position(is_question)?;
         match deliveries.remove(place) {
             Deliver::Read(read) => Some(read),
-            Deliver::Reply { .. } | Deliver::Worker { .. } | Deliver::Publish(_) => None,
+            Deliver::Reply { .. } | Deliver::Worker { .. } | Deliver::Publish(_) | Deliver::InboxLater { .. } => None,
         }
     }
 

@@ -159,7 +159,8 @@ impl Caller<'_> {
             // The broker is busy, or it starts or stops.
             Ok(_) => std::thread::sleep(super::process::LOOK),
             Err(Error::Refused(refusal)) if refusal.retryable => std::thread::sleep(super::process::LOOK),
-            Err(Error::NoAnswer { .. } | Error::Unreachable { .. }) => {
+            // A proxy that has no broker behind it breaks handshakes off.
+            Err(Error::NoAnswer { .. } | Error::Unreachable { .. } | Error::HandshakeBrokenOff { .. }) => {
                 self.turn += 1;
                 self.client = None;
             }

@@ -209,7 +209,7 @@ impl Sim {
             Deliver::Reply { .. } => bug == Bug::AnswerBeforeCommit,
             Deliver::Worker { .. } => bug == Bug::BatchBeforeCommit,
             Deliver::Read(_) => bug == Bug::ReadBeforeCommit,
-            Deliver::Publish(_) => false,
+            Deliver::Publish(_) | Deliver::InboxLater { .. } => false,
         };
         let (early, rest) = std::mem::take(deliveries).into_iter().partition(wanted);
         *deliveries = rest;
@@ -366,6 +366,7 @@ impl Sim {
             Deliver::Reply { to, reply } => self.send(to.peer, Message::Reply(to.correlation, reply)),
             Deliver::Worker { peer, message } => self.send(peer, Message::Worker(message)),
             Deliver::Publish(_) => {}
+            Deliver::InboxLater { rows } => self.inbox_handed.retain(|row| !rows.contains(row)),
             Deliver::Read(read) => {
                 let at = self.now + self.read_takes();
                 self.queue.at(at, Happening::Read { process, read });

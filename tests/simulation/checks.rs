@@ -91,7 +91,7 @@ impl Sim {
             Deliver::Worker { peer, message: WorkerMessage::Execute(dispatch) } => {
                 self.check_dispatch(*peer, dispatch, group);
             }
-            Deliver::Worker { .. } => {}
+            Deliver::Worker { .. } | Deliver::InboxLater { .. } => {}
             Deliver::Publish(notice) => {
                 let ended = matches!(
                     notice.kind,

@@ -64,7 +64,7 @@ impl Sim {
         })?;
         match deliveries.remove(place) {
             Deliver::Read(read) => Some(read),
-            Deliver::Reply { .. } | Deliver::Worker { .. } | Deliver::Publish(_) => None,
+            Deliver::Reply { .. } | Deliver::Worker { .. } | Deliver::Publish(_) | Deliver::InboxLater { .. } => None,
         }
     }
 

@@ -204,7 +204,7 @@ impl Run {
     fn deliver(&mut self, released: Released) {
         for delivery in released.deliveries {
             match delivery {
-                Deliver::Publish(_) | Deliver::Read(_) => {}
+                Deliver::Publish(_) | Deliver::Read(_) | Deliver::InboxLater { .. } => {}
                 Deliver::Worker { peer, message } => {
                     let known = self.peers.iter().position(|known| known.id == peer.0 && known.alive);
                     if let Some(worker) = known

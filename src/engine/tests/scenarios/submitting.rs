@@ -228,3 +228,22 @@ fn a_key_of_a_refused_group_is_looked_up_again() {
         ",
     );
 }
+
+#[test]
+fn an_overloaded_broker_leaves_rows_in_the_inbox() {
+    check_with(
+        Config { steps_max: 2, ..Config::default() },
+        "
+        template t: a
+        submit T t
+        inbox 1 t + inbox 2 t
+        -> inbox 1 taken
+        -> inbox rows [2] wait
+        cancel T
+        -> T ends cancelled
+        -> T cancelled: 0 stopped, 1 never started
+        inbox 2 t
+        -> inbox 2 taken
+        ",
+    );
+}

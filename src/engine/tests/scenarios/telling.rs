@@ -103,6 +103,7 @@ impl Stage {
 
     fn tell_delivery(&mut self, delivery: Deliver) -> Vec<String> {
         let line = match delivery {
+            Deliver::InboxLater { rows } => format!("inbox rows {rows:?} wait"),
             Deliver::Publish(_) | Deliver::Read(_) => return Vec::new(),
             Deliver::Worker { peer, message } => {
                 let name = self.worker_name(peer);

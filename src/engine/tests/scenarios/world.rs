@@ -86,7 +86,9 @@ impl World {
         for delivery in effects.deliveries {
             match delivery {
                 Deliver::Read(read) => self.reads.push(read),
-                Deliver::Reply { .. } | Deliver::Worker { .. } | Deliver::Publish(_) => deliveries.push(delivery),
+                Deliver::Reply { .. } | Deliver::Worker { .. } | Deliver::Publish(_) | Deliver::InboxLater { .. } => {
+                    deliveries.push(delivery);
+                }
             }
         }
         if self.compare {
