@@ -27,6 +27,10 @@ pub(crate) enum Deadline {
 pub(crate) struct Deadlines(BTreeSet<(Mono, Deadline)>);
 
 impl Deadlines {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn add(&mut self, at: Mono, deadline: Deadline) {
         self.0.insert((at, deadline));
     }

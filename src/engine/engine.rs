@@ -19,7 +19,7 @@ use crate::loads::Loads;
 use crate::planner::Queues;
 use crate::refusal::Refusal;
 use crate::registry::Registry;
-use crate::report::HealthCounts;
+use crate::report::{HealthCounts, HeldCounts};
 use crate::state::TaskState;
 use crate::step::{Phase, StepInput};
 use crate::task::Task;
@@ -174,6 +174,25 @@ impl Engine {
     /// Payload of live tasks in memory, in bytes; see [`Config::held_bytes_max`].
     pub fn held_bytes(&self) -> u64 {
         self.held_bytes
+    }
+
+    /// How much is held in memory.
+    pub fn held(&self) -> HeldCounts {
+        let (loads, loads_ended) = self.loads.held();
+        HeldCounts {
+            tasks: self.tasks.len() as u64,
+            steps_unfinished: self.steps_unfinished,
+            batches: self.batches.len() as u64,
+            workers: self.workers.len() as u64,
+            waiters: self.waiters.len() as u64,
+            keys: self.keys.len() as u64,
+            ended_keys: self.ended_keys.len() as u64,
+            lookups: self.lookups.rows(),
+            strange: self.strange.rows(),
+            loads: loads as u64,
+            loads_ended: loads_ended as u64,
+            deadlines: self.deadlines.len() as u64,
+        }
     }
 
     /// Templates with waiting work that no connected worker serves.

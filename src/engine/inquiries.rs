@@ -43,6 +43,11 @@ impl Inquiries {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
+    /// Rows on their way.
+    pub fn rows(self) -> u64 {
+        self.rows
+    }
+
     /// Whether nothing is on its way.
     pub fn none(self) -> bool {
         self.rows == 0

@@ -29,10 +29,26 @@ pub(crate) struct Loads {
 }
 
 impl Loads {
+    /// Questions under way, and tasks remembered for them.
+    pub fn held(&self) -> (usize, usize) {
+        (self.under_way.len(), self.ended.len())
+    }
+
     /// A question is asked.
     pub fn asked(&mut self, origin: Origin) -> LoadTurn {
         self.under_way.insert(origin);
         self.turn
+    }
+
+    /// The same without the questions of these commands, which are about to be handled again and ask anew if need be.
+    pub fn without(&self, commands: &BTreeSet<Origin>) -> Loads {
+        let mut loads = self.clone();
+        loads.under_way.retain(|origin| !commands.contains(origin));
+        if loads.under_way.is_empty() {
+            loads.ended.clear();
+            loads.forgotten = loads.turn;
+        }
+        loads
     }
 
     /// A task has ended.

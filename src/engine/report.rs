@@ -139,3 +139,32 @@ pub struct HealthCounts {
     /// Templates with waiting work that no live worker serves.
     pub templates_without_worker: Vec<TemplateKey>,
 }
+
+/// How much an engine holds in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldCounts {
+    /// Live tasks.
+    pub tasks: u64,
+    /// Steps of them that have not ended.
+    pub steps_unfinished: u64,
+    /// Open batches.
+    pub batches: u64,
+    /// Registered workers.
+    pub workers: u64,
+    /// Waiting clients.
+    pub waiters: u64,
+    /// Idempotency keys of live tasks.
+    pub keys: u64,
+    /// Keys of ended tasks, kept while look-ups are under way.
+    pub ended_keys: u64,
+    /// Requests whose keys are being looked up.
+    pub lookups: u64,
+    /// Reports of tasks that are not live, on their way through the store.
+    pub strange: u64,
+    /// Questions for ended tasks that are under way.
+    pub loads: u64,
+    /// Tasks that ended while such questions were under way.
+    pub loads_ended: u64,
+    /// Deadlines that are set.
+    pub deadlines: u64,
+}

@@ -43,7 +43,7 @@ impl Engine {
                 self.wait_asked(now, origin, task, until.since(now.mono), out);
             }
         }
-        self.loads = old.loads.clone();
+        self.loads = old.loads.without(undecided);
         self.generation = old.generation + 1;
         self.draining = old.draining;
     }

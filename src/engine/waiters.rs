@@ -28,6 +28,10 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
+    pub fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
     /// Who waits for which task, and until when.
     pub fn iter(&self) -> impl Iterator<Item = (Origin, TaskId, Mono)> {
         self.waiters.values().map(|waiter| (waiter.origin, waiter.task, waiter.until))

@@ -1,12 +1,12 @@
 //! What clients and operators do: try, wait, cancel, reset, resolve.
 
 use tasker_engine::{
-    Capability, Config, Deliver, Event, Failure, Operation, OperationKind, Outcome, PeerId, StepReference, StepReport,
-    TaskRequest, TaskState, WorkerIntroduction, WorkerMessage,
+    Capability, Config, Deliver, Effects, Event, Failure, Operation, OperationKind, Outcome, PeerId, StepReference,
+    StepReport, TaskRequest, TaskState, WorkerIntroduction, WorkerMessage,
 };
 use uuid::Uuid;
 
-use crate::script::{check, check_with};
+use crate::script::{Stage, check, check_with};
 use crate::world::{World, template};
 
 #[test]
@@ -497,4 +497,30 @@ fn a_command_that_arrives_twice_does_not_bring_back_what_another_has_cancelled()
         world.commit();
     }
     assert_eq!(world.store.tasks[&task].state, Some(TaskState::Cancelled));
+}
+
+#[test]
+fn a_question_of_a_refused_group_is_not_remembered_for_ever() {
+    let mut stage = Stage::new(Config::default());
+    for line in ["template t: a[timeout=1000,limit=1]", "w registers 1", "submit T t", "pass 1000"] {
+        stage.act(line);
+    }
+    let task = stage.tasks["T"];
+    for line in ["submit U t", "w done T.a/1@B1", "w closes B1"] {
+        stage.act(line);
+    }
+    let task_of_group = stage.tasks["U"];
+    assert_ne!(task, task_of_group);
+    // The time of U's step is up in the same pass in which its reset is asked for: the reset finds an ended task, and asks.
+    let world = &mut stage.world;
+    world.pass(1_000);
+    world.engine.pass_deadlines(world.now, &mut Effects::default());
+    let kind = OperationKind::Retry { steps: Vec::new() };
+    let operation = Operation { task: task_of_group, kind, actor: "ada".into(), reason: "a test".into() };
+    let origin = world.origin(PeerId(1));
+    world.handle(Event::OperationAsked { origin, operation });
+    assert_eq!(world.engine.held().loads, 1);
+    // The group is refused. To the engine that takes over, the task still runs, so that nothing is asked.
+    world.refuse();
+    assert_eq!(world.engine.held().loads, 0);
 }
