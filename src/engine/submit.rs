@@ -161,8 +161,10 @@ impl Engine {
             let requests = submission.rows.into_iter().map(|(row, _)| row).collect();
             return self.look_keys_up(now, submission.from, requests, out);
         }
-        self.lookups.answered(submission.rows.len() as u64, submission.bytes);
+        let (rows, bytes) = (submission.rows.len() as u64, submission.bytes);
+        // A task of this very answer may end at once, and its key be asked for again by the next row.
         self.create_tasks(now, submission, found, out);
+        self.lookups.answered(rows, bytes);
         if self.lookups.none() {
             self.ended_keys.clear();
         }
