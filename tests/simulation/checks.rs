@@ -26,6 +26,8 @@ pub(crate) struct Checks {
     /// Results in the store's ledger.
     ledger: HashSet<StepReference>,
     refused_rows: BTreeSet<i64>,
+    /// Tasks that ran again after their end: what was read of them meanwhile may come late.
+    pub reopened: BTreeSet<TaskId>,
     /// Epochs of the groups, in order.
     epoch: u64,
     groups: u64,
@@ -60,6 +62,9 @@ impl Sim {
             }
             Save::ResultReceived(received) => {
                 self.checks.ledger.insert(received.at.clone());
+            }
+            Save::TaskReopened { task } => {
+                self.checks.reopened.insert(*task);
             }
             Save::InboxTaken { row, refusal: Some(_) } => {
                 self.checks.refused_rows.insert(*row);

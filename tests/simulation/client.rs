@@ -182,7 +182,7 @@ impl Sim {
             Message::Stored(correlation, task, state) => {
                 if let Some((known, _)) = self.clients[number].waits.remove(&correlation) {
                     assert_eq!(known, task);
-                    let reopened = self.store.tasks.get(&task).is_some_and(|task| task.state.is_none());
+                    let reopened = self.checks.reopened.contains(&task);
                     assert!(state.is_some_and(TaskState::is_final) || reopened, "{task} of a wait is {state:?}");
                 }
             }
