@@ -17,6 +17,8 @@ module TaskerCore
     BURST = 256
     # Messages kept while there is no connection; whoever sends more is told so.
     OUTBOX_MAX = 10_000
+    # A path on which nothing is acknowledged for so long is dead, and the connection is made anew; as the broker does.
+    UNACKNOWLEDGED_MS = 20_000
 
     # Time of the last message from the broker, on the monotonic clock.
     attr_reader :heard_at
@@ -83,7 +85,8 @@ module TaskerCore
       @refused = false
       @socket = ZMQ::Socket.new(:dealer, routing_id: SecureRandom.hex(16), immediate: 1, linger: 1000, ipv6: 1,
                                          sndhwm: 1000, rcvhwm: 1000, reconnect_ivl: 50, reconnect_ivl_max: 1000,
-                                         tcp_keepalive: 1, handshake_ivl: 5000, **@curve&.options.to_h)
+                                         tcp_keepalive: 1, tcp_maxrt: UNACKNOWLEDGED_MS, handshake_ivl: 5000,
+                                         **@curve&.options.to_h)
       @monitor = ZMQ::Monitor.new(@socket)
       @endpoints.each { |endpoint| @socket.connect(endpoint) }
     end

@@ -20,7 +20,8 @@ module TaskerCore
         sndhwm: [23, :int], rcvhwm: [24, :int], last_endpoint: [32, :bytes], router_mandatory: [33, :int],
         tcp_keepalive: [34, :int], immediate: [39, :int], ipv6: [42, :int], curve_server: [47, :int],
         curve_publickey: [48, :bytes], curve_secretkey: [49, :bytes], curve_serverkey: [50, :bytes],
-        router_handover: [56, :int], handshake_ivl: [66, :int], connect_timeout: [79, :int]
+        router_handover: [56, :int], handshake_ivl: [66, :int], connect_timeout: [79, :int],
+        tcp_maxrt: [80, :int]
       }.freeze
       DONTWAIT = 1
       SNDMORE = 2
