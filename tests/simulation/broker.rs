@@ -361,12 +361,19 @@ impl Sim {
         }
     }
 
+    /// Each broker has an inbox reader of its own: what a former owner still says concerns nobody.
+    pub fn hand_in_later(&mut self, process: usize, rows: &[i64]) {
+        if process == self.active {
+            self.inbox_handed.retain(|row| !rows.contains(row));
+        }
+    }
+
     fn deliver(&mut self, process: usize, delivery: Deliver) {
         match delivery {
             Deliver::Reply { to, reply } => self.send(to.peer, Message::Reply(to.correlation, reply)),
             Deliver::Worker { peer, message } => self.send(peer, Message::Worker(message)),
             Deliver::Publish(_) => {}
-            Deliver::InboxLater { rows } => self.inbox_handed.retain(|row| !rows.contains(row)),
+            Deliver::InboxLater { rows } => self.hand_in_later(process, &rows),
             Deliver::Read(read) => {
                 let at = self.now + self.read_takes();
                 self.queue.at(at, Happening::Read { process, read });

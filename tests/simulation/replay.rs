@@ -49,7 +49,7 @@ impl Sim {
             next = self.refuse(process, event);
             if next.is_none() && self.settle(process).is_some() {
                 self.recover(process, Some(&undecided));
-                self.inbox_handed.retain(|row| !rows.contains(row));
+                self.hand_in_later(process, &rows);
             }
         }
     }
