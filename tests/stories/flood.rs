@@ -73,11 +73,11 @@ async fn flood(work: &str, keyed: bool, mut look: impl FnMut()) -> Account {
 fn a_flood_is_refused_and_what_was_accepted_is_done() {
     let database = Database::create();
     let settings = [
-        ("TASKER__ENGINE__HEARTBEAT_MS", "1000"),
-        ("TASKER__ENGINE__WORKER_TIMEOUT_MS", "5000"),
-        ("TASKER__LIMITS__MESSAGE_BYTES_MAX", "4194304"),
-        ("TASKER__LIMITS__TEMPLATE_BYTES_MAX", "1048576"),
-        ("TASKER__LIMITS__INBOX_BYTES_MAX", "33554432"),
+        ("engine.heartbeat_ms", "1000"),
+        ("engine.worker_timeout_ms", "5000"),
+        ("limits.message_bytes_max", "4194304"),
+        ("limits.template_bytes_max", "1048576"),
+        ("limits.inbox_bytes_max", "33554432"),
     ];
     let mut broker = BrokerProcess::start_with(&database, &settings);
     let worker = worker_at(broker.work(), "w", 5, &["single", "gated"]);
