@@ -93,10 +93,13 @@ impl Fleet {
         self.work.iter().map(Proxy::endpoint).collect()
     }
 
-    /// The seat of the broker that has the lane.
+    /// The seat of the broker that has the lane. One whose session is gone has lost it already: the row names it until
+    /// somebody claims the lane.
     pub fn owner(&self) -> Option<usize> {
         let pid = self.database.glance(
-            "SELECT broker.pid FROM tasker.lanes AS lane JOIN tasker.brokers AS broker ON broker.broker_id = lane.owner",
+            "SELECT broker.pid FROM tasker.lanes AS lane JOIN tasker.brokers AS broker ON broker.broker_id = lane.owner
+             JOIN pg_stat_activity AS session ON session.pid = lane.backend_pid
+                                             AND session.backend_start = lane.backend_start",
         )?;
         let sits = |seat: &Seat| seat.process.as_ref().is_some_and(|process| i64::from(process.pid()) == pid);
         self.brokers.iter().position(sits)
