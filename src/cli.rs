@@ -16,6 +16,7 @@
 //!
 //! A command that is ended by a signal ends like any program does (130 after Ctrl-C in a shell).
 
+mod bench;
 mod broker;
 mod completions;
 mod config;
@@ -116,6 +117,8 @@ enum Command {
     Worker(worker::Command),
     /// Ask the broker how it is
     Health(health::Arguments),
+    /// Put load on a broker and measure what it takes
+    Bench(Box<bench::Arguments>),
     /// Make keys for brokers, workers and clients
     #[command(subcommand)]
     Key(key::Command),
@@ -206,6 +209,7 @@ impl Cli {
             Command::Step(command) => command.run(global),
             Command::Worker(command) => command.run(global),
             Command::Health(arguments) => arguments.run(global),
+            Command::Bench(arguments) => arguments.run(global),
             Command::Key(command) => command.run(global),
             Command::Config(command) => command.run(global),
             Command::Completions(arguments) => arguments.run(),

@@ -228,6 +228,20 @@ impl Client {
     }
 }
 
+/// A DEALER that begins to connect, for whoever speaks the protocol by himself: whoever is somebody else than the one who
+/// asks, as a worker is. Several commands may be under way on it.
+pub(crate) fn dealer(endpoint: &str, keys: Option<&ClientKeys>) -> Result<zmq::Socket, Error> {
+    let socket = socket(&zmq::Context::new(), zmq::DEALER, keys)?;
+    socket.set_identity(Uuid::new_v4().simple().to_string().as_bytes())?;
+    connect(&socket, endpoint)?;
+    Ok(socket)
+}
+
+/// Whether a message has come before the deadline.
+pub(crate) fn readable(socket: &zmq::Socket, deadline: Instant) -> Result<bool, Error> {
+    poll(&[(socket, zmq::POLLIN)], deadline)
+}
+
 fn socket(context: &zmq::Context, kind: zmq::SocketType, keys: Option<&ClientKeys>) -> Result<zmq::Socket, Error> {
     let socket = context.socket(kind)?;
     socket.set_linger(0)?;

@@ -12,6 +12,9 @@ use crate::security::ClientKeys;
 /// Every topic: only who hears everything can tell from the sequence that something is missing.
 const PREFIXES: [&str; 2] = ["event.", "control."];
 
+/// Events that may wait here to be read: some seconds of a busy broker.
+const RECEIVE_MESSAGES_MAX: i32 = 100_000;
+
 /// What a subscriber hears.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
@@ -26,6 +29,8 @@ pub struct Subscription {
     /// Closed before the link, which watches it.
     socket: zmq::Socket,
     link: Link,
+    /// Whether a missing sequence number means a lost event.
+    hears_all: bool,
     /// The broker process and the sequence number heard last.
     last: Option<(Uuid, u64)>,
     /// The event that revealed a gap, told after it.
@@ -40,14 +45,25 @@ impl Subscription {
 
     /// Begins to connect, with keys if the broker demands them.
     pub fn connect_with(endpoint: &str, keys: Option<&ClientKeys>) -> Result<Subscription, Error> {
+        Subscription::to(endpoint, keys, &PREFIXES)
+    }
+
+    /// Begins to connect, to hear only topics with these prefixes. What is lost of them is not told.
+    pub fn to_topics(endpoint: &str, keys: Option<&ClientKeys>, prefixes: &[&str]) -> Result<Subscription, Error> {
+        let subscription = Subscription::to(endpoint, keys, prefixes)?;
+        Ok(Subscription { hears_all: false, ..subscription })
+    }
+
+    fn to(endpoint: &str, keys: Option<&ClientKeys>, prefixes: &[&str]) -> Result<Subscription, Error> {
         let context = zmq::Context::new();
         let socket = socket(&context, zmq::SUB, keys)?;
-        for prefix in PREFIXES {
+        socket.set_rcvhwm(RECEIVE_MESSAGES_MAX)?;
+        for prefix in prefixes {
             socket.set_subscribe(prefix.as_bytes())?;
         }
         let link = Link::watch(&context, &socket, endpoint, keys.is_some())?;
         connect(&socket, endpoint)?;
-        Ok(Subscription { socket, link, last: None, held: None })
+        Ok(Subscription { socket, link, hears_all: true, last: None, held: None })
     }
 
     /// The next notice, or `None` when there is none before the deadline. That there will never be one, because the broker
@@ -72,7 +88,8 @@ impl Subscription {
                 // What a later release publishes and this one does not know: counted as lost with the next one.
                 _ => continue,
             };
-            let gap = self.last.is_some_and(|(broker, last)| broker != broker_id || sequence != last + 1);
+            let gap =
+                self.hears_all && self.last.is_some_and(|(broker, last)| broker != broker_id || sequence != last + 1);
             self.last = Some((broker_id, sequence));
             if gap {
                 self.held = event;

@@ -549,6 +549,21 @@ pub struct HealthReport {
     /// Refusals since the start by error code; codes that did not occur are missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<RefusalCount>,
+    /// Commit groups since the start by the number of things that each saved, smallest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commit_sizes: Vec<Bucket>,
+    /// The same groups by how long each took to be durable, in microseconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commit_times_us: Vec<Bucket>,
+}
+
+/// Values of a distribution that are close to each other: above the bound of the bucket before it, and up to `up_to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// Largest value in it, at most an eighth above the smallest.
+    pub up_to: u64,
+    /// Values in it; empty buckets are missing.
+    pub count: u64,
 }
 
 /// How often one error code was sent.

@@ -80,6 +80,8 @@ pub(super) struct Gathered {
     pub weight: Weight,
     /// Saves and deliveries that are in `weight`.
     weighed: (usize, usize),
+    /// When the writer got it, and how much there was to save.
+    handed_over: Option<(Instant, usize)>,
 }
 
 impl Gathered {
@@ -144,7 +146,12 @@ impl Loop {
         self.excuse_stall(heard_all);
         self.send_at_once();
         match verdict {
-            Some(Verdict::Committed) => self.release_in_flight(),
+            Some(Verdict::Committed) => {
+                if let Some((since, saves)) = self.in_flight.as_ref().and_then(|group| group.handed_over) {
+                    self.parts.health.note_commit(saves, since.elapsed());
+                }
+                self.release_in_flight();
+            }
             Some(Verdict::Refused(error)) => {
                 if let Err(error) = self.start_over(&error) {
                     return Some(End::Failed(error));
@@ -353,6 +360,7 @@ impl Loop {
             }
         }
         gathered.inbox_rows = inbox::removed_rows(&saves);
+        gathered.handed_over = Some((Instant::now(), saves.len()));
         self.in_flight = Some(gathered);
         if saves.is_empty() {
             self.release_in_flight();

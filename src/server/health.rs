@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tasker_engine::{Event, HealthCounts, Origin, Refusal, RefusalKind};
 use uuid::Uuid;
 
+use super::distribution::Distribution;
 use crate::gateway::PeerCounts;
 use crate::protocol::{HealthLevel, HealthReport};
 
@@ -27,11 +28,27 @@ pub(crate) struct Health {
     started: Instant,
     down_since: Option<Instant>,
     draining: bool,
+    commit_sizes: Distribution,
+    commit_times_us: Distribution,
 }
 
 impl Health {
     pub fn new(broker_id: Uuid, epoch: i64) -> Health {
-        Health { broker_id, epoch, started: Instant::now(), down_since: None, draining: false }
+        Health {
+            broker_id,
+            epoch,
+            started: Instant::now(),
+            down_since: None,
+            draining: false,
+            commit_sizes: Distribution::default(),
+            commit_times_us: Distribution::default(),
+        }
+    }
+
+    /// Counts a group that has become durable.
+    pub fn note_commit(&mut self, saves: usize, took: Duration) {
+        self.commit_sizes.add(u64::try_from(saves).unwrap_or(u64::MAX));
+        self.commit_times_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
     pub fn set_postgres(&mut self, state: Postgres) {
@@ -104,6 +121,8 @@ impl Health {
         if level == HealthLevel::Full {
             let templates = counts.templates_without_worker.iter();
             report.templates_without_worker = templates.map(ToString::to_string).collect();
+            report.commit_sizes = self.commit_sizes.buckets();
+            report.commit_times_us = self.commit_times_us.buckets();
         }
         if let Some(peers) = peers {
             report.connections = Some(peers.connections);

@@ -4,6 +4,7 @@
 mod admission;
 mod clock;
 mod descriptors;
+mod distribution;
 mod event_loop;
 mod health;
 mod inbox;

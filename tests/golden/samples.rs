@@ -436,6 +436,8 @@ fn broker_messages() -> Vec<Message> {
             connections_cut: Some(1),
             handshakes_failed: Some(7),
             refusals: vec![RefusalCount { code: "overloaded".to_owned(), count: 30 }],
+            commit_sizes: vec![Bucket { up_to: 5, count: 2 }, Bucket { up_to: 1023, count: 1 }],
+            commit_times_us: vec![Bucket { up_to: 895, count: 3 }],
         }
         .into(),
         TemplateList { correlation_id, templates: vec![template_summary()] }.into(),

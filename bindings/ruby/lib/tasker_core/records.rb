@@ -146,11 +146,16 @@ module TaskerCore
     # How often commands were refused with one code.
     RefusalCount = Record.define(:code, :count)
 
+    # Values of a distribution from above the bucket before it up to `up_to`.
+    Bucket = Record.define(:up_to, :count)
+
     # Answer to {Client#health_check}.
     class HealthReport < Record.define(:status, :problems, :version, :broker_id, :epoch, :uptime_seconds, :postgres,
                                        :tasks, :steps_ready, :steps_in_progress, :workers, :slots, :templates,
                                        :templates_without_worker, :postgres_round_trip_us, :connections,
-                                       :connections_cut, :handshakes_failed, refusals: [RefusalCount])
+                                       :connections_cut, :handshakes_failed, refusals: [RefusalCount],
+                                                                             commit_sizes: [Bucket],
+                                                                             commit_times_us: [Bucket])
       # @return [Boolean]
       def ok? = status == 'ok'
     end

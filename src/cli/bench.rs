@@ -1,0 +1,195 @@
+//! `tasker bench`: what this broker on this machine can do.
+
+mod private;
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::output::{print, print_json};
+use super::{Exit, Failure, Format, Global, template, time};
+use crate::bench::{self, Options, Pace, Progress, Shape, ShapeError, Target, Work};
+use private::PrivateBroker;
+
+const EXAMPLES: &str = "\
+Examples:
+  tasker bench --start                                  a broker and a Postgres of its own, native workers
+  tasker bench --start --in-flight 1 --tasks 1000       the latency of a lone task
+  tasker bench --start --open-loop --rate 2000          latencies at 2,000 tasks a second
+  tasker bench --broker tcp://… --events tcp://… --worker none --template my.yaml
+                                                        against workers that run already";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Start a broker with a private Postgres for the time of the run, in a folder that is removed afterwards
+    #[arg(long)]
+    start: bool,
+    /// The broker's database, for WAL, the CPU time of Postgres and the times of steps [default: that of --start]
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, conflicts_with = "start")]
+    database: Option<String>,
+    /// Graph of each task: single, chain:N, diamond, fan-out:N, dag:N or dag:N:SEED
+    #[arg(long, default_value = "chain:4", conflicts_with = "template")]
+    shape: Shape,
+    /// A template of one's own instead of a shape
+    #[arg(long, value_name = "FILE")]
+    template: Option<PathBuf>,
+    /// Tasks that are measured
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    tasks: u64,
+    /// Tasks before those, which are not measured
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    warm_up: u64,
+    /// Most unfinished tasks at a time: one that ends makes room for the next
+    #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..))]
+    in_flight: u64,
+    /// Submit at a fixed rate, whatever the broker does; a task counts from when it was due
+    #[arg(long, requires = "rate", conflicts_with = "in_flight")]
+    open_loop: bool,
+    /// Tasks a second, with --open-loop
+    #[arg(long, value_name = "N", requires = "open_loop", value_parser = positive)]
+    rate: Option<f64>,
+    /// Connections that submit
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    submitters: u16,
+    /// Most tasks in a message
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    tasks_per_message: u16,
+    /// Bytes of each task's context
+    #[arg(long, value_name = "BYTES", default_value_t = 200)]
+    context_bytes: usize,
+    /// Who runs the steps
+    #[arg(long, value_enum, default_value = "native")]
+    worker: Worker,
+    /// Native workers, each with a connection of its own
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    workers: u16,
+    /// Steps at once in each native worker
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    concurrency: u32,
+    /// How long a native worker takes for a step
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = time::parse_duration)]
+    work: Duration,
+    /// Bytes of each result of a native worker
+    #[arg(long, value_name = "BYTES", default_value_t = 100)]
+    result_bytes: usize,
+}
+
+/// Who runs the steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Worker {
+    /// Threads of this process that do nothing with them
+    Native,
+    /// The workers that are registered already
+    None,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && number <= 1e7 => Ok(number),
+        _ => Err("expected a number above 0, at most ten million".to_owned()),
+    }
+}
+
+impl Arguments {
+    pub(super) fn run(self, global: &Global) -> Result<Exit, Failure> {
+        let shape = self.shape()?;
+        let private = if self.start { Some(PrivateBroker::start()?) } else { None };
+        let target = match &private {
+            Some(broker) => broker.target(global.timeout),
+            None => self.target(global)?,
+        };
+        let options = self.options(target, shape);
+        let bar = progress();
+        let report = bench::run(&options, |progress| show(&bar, progress));
+        bar.finish_and_clear();
+        let report = report.map_err(|error| with_log(error.into(), private.as_ref()))?;
+        match global.output {
+            Format::Text => print(&table::render(&report))?,
+            Format::Json => print_json(&report)?,
+        }
+        Ok(if report.tasks_failed == 0 { Exit::Done } else { Exit::Unsuccessful })
+    }
+
+    fn shape(&self) -> Result<Shape, Failure> {
+        let mut templates = template::read(self.template.as_slice())?;
+        let own = templates.pop().map(|(yaml, source)| Shape::Template { source, yaml });
+        Ok(own.unwrap_or_else(|| self.shape.clone()))
+    }
+
+    fn target(&self, global: &Global) -> Result<Target, Failure> {
+        let events = global.events().ok_or_else(|| {
+            Failure::usage("the end of tasks is heard at the events endpoint, and none is known")
+                .with_hint("--events or TASKER_EVENTS says where; `--start` brings a broker of its own")
+        })?;
+        Ok(Target {
+            work: global.broker.clone(),
+            events: events.to_owned(),
+            keys: global.keys()?,
+            timeout: global.timeout,
+            database_url: self.database.clone(),
+        })
+    }
+
+    fn options(&self, target: Target, shape: Shape) -> Options {
+        let work = (self.worker == Worker::Native).then_some(Work {
+            workers: self.workers.into(),
+            concurrency: self.concurrency,
+            duration: self.work,
+            result_bytes: self.result_bytes,
+        });
+        Options {
+            target,
+            shape,
+            tasks: self.tasks,
+            warm_up: self.warm_up,
+            pace: self.rate.map_or(Pace::InFlight(self.in_flight), Pace::Rate),
+            submitters: self.submitters.into(),
+            tasks_per_message: self.tasks_per_message.into(),
+            context_bytes: self.context_bytes,
+            work,
+        }
+    }
+}
+
+/// A failure with what the private broker has said, when there is one.
+fn with_log(failure: Failure, private: Option<&PrivateBroker>) -> Failure {
+    match private.map(PrivateBroker::last_words).filter(|words| !words.is_empty()) {
+        Some(words) => failure.with_hint(format!("the broker said:\n{words}")),
+        None => failure,
+    }
+}
+
+/// On standard error, and only when that is a terminal.
+fn progress() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} tasks  {per_sec}  {msg}");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    bar.set_length(progress.tasks);
+    bar.set_position(progress.ended);
+    bar.set_message(format!("{} in the air", progress.submitted.saturating_sub(progress.ended)));
+}
+
+impl From<bench::Error> for Failure {
+    fn from(error: bench::Error) -> Failure {
+        match error {
+            bench::Error::Client(error) => error.into(),
+            bench::Error::Store(error) => error.into(),
+            bench::Error::Task(_) | bench::Error::Worker(_) => Failure::new(Exit::Refused, error.to_string()),
+            bench::Error::Stalled { .. } => Failure::new(Exit::TimeIsUp, error.to_string()),
+            bench::Error::Socket(_) | bench::Error::System(_) => Failure::new(Exit::Broken, error.to_string()),
+        }
+    }
+}
+
+impl From<ShapeError> for Failure {
+    fn from(error: ShapeError) -> Failure {
+        Failure::usage(error.to_string())
+    }
+}

@@ -1,0 +1,126 @@
+//! `tasker bench` counts what really happened.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Stage, repository};
+
+fn bench(arguments: &[&str]) -> Output {
+    bench_in(&std::env::temp_dir(), arguments)
+}
+
+/// A run whose temporary things are in this folder.
+fn bench_in(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tasker"));
+    command.args(["bench", "--timeout", "60s"]).args(arguments).stdin(Stdio::null());
+    command.env_remove("DATABASE_URL").env("TMPDIR", folder).output().expect("it can be started")
+}
+
+fn report(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?}: {said}", output.status);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+fn number(report: &Value, path: &str) -> f64 {
+    let found = report.pointer(path).and_then(Value::as_f64);
+    found.unwrap_or_else(|| panic!("no number at {path} in {report:#}"))
+}
+
+/// Percentiles that can be of so many values.
+fn is_distributed(report: &Value, path: &str, count: f64) {
+    let at = |name: &str| number(report, &format!("{path}/{name}"));
+    assert!(at("count") == count, "{path}: {} of {count}", at("count"));
+    let rising = [at("p50_ms"), at("p90_ms"), at("p99_ms"), at("max_ms")];
+    assert!(rising[0] > 0.0 && rising.is_sorted(), "{path}: {rising:?}");
+}
+
+#[test]
+fn a_run_with_a_broker_of_its_own_counts_every_task_and_leaves_nothing_behind() {
+    let folder = TempDir::with_prefix("b").expect("there is a temporary folder");
+    // Under root Postgres runs as another user, who must get through.
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("it is ours");
+    let output =
+        bench_in(folder.path(), &["--start", "--tasks", "300", "--warm-up", "50", "--shape", "diamond", "-o", "json"]);
+    let report = report(&output);
+    assert_eq!((number(&report, "/tasks"), number(&report, "/steps")), (300.0, 1_200.0));
+    assert_eq!((number(&report, "/tasks_failed"), number(&report, "/ends_unheard")), (0.0, 0.0));
+    let steps_per_second = number(&report, "/steps") / number(&report, "/seconds");
+    assert!((number(&report, "/steps_per_second") / steps_per_second - 1.0).abs() < 0.001);
+    is_distributed(&report, "/submit_to_complete", 300.0);
+    is_distributed(&report, "/submit_to_accepted", 300.0);
+    is_distributed(&report, "/started_to_accepted", 1_200.0);
+    is_distributed(&report, "/ready_to_started", 1_200.0);
+    assert!(number(&report, "/submit_to_accepted/p50_ms") <= number(&report, "/submit_to_complete/p50_ms"));
+    // A group is one number in both distributions, and in the database.
+    let groups = number(&report, "/commit_sizes/count");
+    assert!(groups > 0.0 && groups == number(&report, "/commit_times_us/count"));
+    let written = report.pointer("/written/group_sizes").and_then(Value::as_array).expect("the database was asked");
+    let in_database: f64 = written.iter().filter_map(|size| size.get(1)?.as_f64()).sum();
+    // Groups that committed between the two looks, of broker and database.
+    assert!((in_database - groups).abs() <= 5.0, "{in_database} groups in the database, {groups} by the broker");
+    assert!(number(&report, "/wal_bytes_per_step") > 100.0);
+    for process in ["broker_us", "postgres_us", "bench_us"] {
+        assert!(number(&report, &format!("/cpu/{process}")) > 0.0, "{process}");
+    }
+    let left: Vec<_> = fs::read_dir(folder.path()).expect("it is ours").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn workers_that_run_already_are_measured_at_a_fixed_rate() {
+    let mut stage = Stage::open();
+    stage.register("chain");
+    let worker = stage.worker("here", 20, &["chain"]);
+    worker.registered();
+    let template = repository("tests/stories/templates/chain.yaml").display().to_string();
+    let output = bench(&[
+        "--broker",
+        &stage.work,
+        "--events",
+        &stage.events,
+        "--database",
+        stage.database.url(),
+        "--worker",
+        "none",
+        "--template",
+        &template,
+        "--tasks",
+        "100",
+        "--warm-up",
+        "0",
+        "--open-loop",
+        "--rate",
+        "200",
+        "-o",
+        "json",
+    ]);
+    let report = report(&output);
+    assert_eq!(number(&report, "/tasks"), 100.0);
+    // The last of 100 tasks is due after 99 two-hundredths of a second, and none is submitted before it is due.
+    assert!(number(&report, "/seconds") >= Duration::from_millis(495).as_secs_f64());
+    is_distributed(&report, "/submit_to_complete", 100.0);
+    let workers = report.pointer("/setting/workers").and_then(Value::as_array).expect("they are listed");
+    assert_eq!(workers.len(), 1);
+    assert!(workers[0]["language"].as_str().is_some_and(|language| language.starts_with("ruby")), "{workers:?}");
+    assert!(number(&report, "/cpu/workers_us") > 0.0);
+    assert!(number(&report, "/memory/workers_bytes") > 1e6);
+    assert!(worker.stop().success());
+}
+
+#[test]
+fn what_the_broker_refuses_is_told() {
+    let stage = Stage::open();
+    let nowhere = bench(&["--broker", &stage.work, "--tasks", "1"]);
+    assert_eq!(nowhere.status.code(), Some(2), "{nowhere:?}");
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("events endpoint"));
+    let shape = bench(&["--shape", "ring:3"]);
+    assert_eq!(shape.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&shape.stderr).contains("fan-out:N"));
+}
