@@ -144,7 +144,7 @@ module TaskerCore
 
     # @api private
     def batch_received(batch)
-      batch.each { |job| @pool.push(job) }
+      @pool.push(batch.jobs.values)
     end
 
     # @api private
@@ -221,6 +221,7 @@ module TaskerCore
     def ended(jobs)
       @last_end = Clock.now
       jobs.group_by { |job| job.batch.session }.each { |session, ended| session.reports.ended(ended) }
+      @pool.attended
     end
 
     # Looks after handlers that overrun their time while the broker is silent, and ends a drain that is done.

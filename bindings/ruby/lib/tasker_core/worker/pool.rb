@@ -7,15 +7,19 @@ module TaskerCore
   class Worker
     # The threads that run handlers. They know nothing of sockets.
     #
-    # 1. Runs jobs in the order in which they came, as many at once as there are threads.
+    # 1. Starts jobs in the order in which they came, as many at once as there are threads.
     # 2. Interrupts the one job that it is asked to, or all that run, and nothing else.
     # 3. Gives every job back, even when a handler ends its thread. What is killed is not given back.
     #
+    # To wake a thread costs more than to run a small handler. So jobs wake one thread, and whichever thread takes a job
+    # while others wait wakes one more, which gets Ruby's lock as soon as a handler waits for something, or computes for
+    # long: no job waits for a handler while a thread is free, and a batch of small jobs is done by one or two threads.
+    #
     # @api private
     class Pool
-      # A thread's present job. The lock decides whether an interrupt comes before or after the job's end.
-      Slot = Struct.new(:thread, :job, :interrupted, :lock)
-      # A thread that has computed for this long lets the others, and so the results, go first.
+      # A thread's present job, and what wakes the thread when it has none.
+      Slot = Struct.new(:thread, :job, :interrupted, :bell, keyword_init: true)
+      # When handlers have computed for this long, the loop's thread, and so the results, get their turn.
       TURN_SECONDS = 0.001
       MASKED = INTERRUPTS.to_h { |kind| [kind, :never] }.freeze
       LET_IN = INTERRUPTS.to_h { |kind| [kind, :immediate] }.freeze
@@ -28,21 +32,33 @@ module TaskerCore
         @size = size
         @runner = runner
         @on_end = on_end
-        @jobs = Thread::Queue.new
-        @killed = false
-        @slots = Array.new(size) { |index| start(Slot.new(nil, nil, false, Mutex.new), index) }
+        # Guards what follows, and the slots. An interrupt comes before or after a job's end, never at it.
+        @lock = Mutex.new
+        @waiting = []
+        # Slots without a job. The last to come is the first to go: its stack is still in the caches.
+        @idle = []
+        # The one that was woken and has not come yet.
+        @woken = nil
+        @closed = @killed = false
+        @turn_began = Clock.now
+        @slots = Array.new(size) { Slot.new(bell: ConditionVariable.new) }
+        @slots.each_with_index { |slot, index| start(slot, index) }
       end
 
-      def push(job) = @jobs << job
+      # @param jobs [Array<Job>]
+      def push(jobs)
+        attended
+        @lock.synchronize do
+          @waiting.concat(jobs)
+          wake_one
+        end
+      end
+
+      # Notes that the loop's thread has its turn, or has had it.
+      def attended = @turn_began = Clock.now
 
       # @return [Array<Job>] those that no thread has taken yet
-      def take_waiting
-        waiting = []
-        waiting << @jobs.pop(true) until @jobs.empty?
-        waiting
-      rescue ThreadError
-        waiting
-      end
+      def take_waiting = @lock.synchronize { @waiting.slice!(0..) }
 
       # @return [Array<Job>] those that run
       def running = @slots.filter_map(&:job)
@@ -53,9 +69,9 @@ module TaskerCore
       # Raises in the handler of this job, if it runs.
       # @return [Boolean] whether it runs
       def interrupt(job, error)
-        slot = @slots.find { |candidate| candidate.job.equal?(job) } or return false
-        slot.lock.synchronize do
-          return false unless slot.job.equal?(job) && !slot.interrupted
+        @lock.synchronize do
+          slot = @slots.find { |candidate| candidate.job.equal?(job) }
+          return false unless slot && !slot.interrupted
 
           slot.interrupted = true
           slot.thread.raise(error)
@@ -65,10 +81,8 @@ module TaskerCore
 
       # Raises {StopInterrupt} in every handler that runs, whether or not it was interrupted before.
       def interrupt_all
-        @slots.each do |slot|
-          slot.lock.synchronize do
-            next unless slot.job
-
+        @lock.synchronize do
+          @slots.select(&:job).each do |slot|
             slot.job.stopped = slot.interrupted = true
             slot.thread.raise(StopInterrupt, 'the worker stops')
           end
@@ -84,7 +98,10 @@ module TaskerCore
       # Ends the threads: at once, or when they have nothing to do.
       # @return [Boolean] whether they have ended, a second later at most
       def stop(kill: false)
-        @jobs.close
+        @lock.synchronize do
+          @closed = true
+          @idle.each { |slot| slot.bell.signal }
+        end
         self.kill if kill
         limit = Clock.now + 1
         threads.map { |thread| thread.join([limit - Clock.now, 0].max) }.all?
@@ -96,22 +113,60 @@ module TaskerCore
         slot.thread = Thread.new { Thread.handle_interrupt(MASKED) { work(slot, index) } }
         slot.thread.name = "tasker-step-#{index}"
         slot.thread.report_on_exception = false
-        slot
       end
 
       def work(slot, index)
-        turn_began = Clock.now
-        while (job = @jobs.pop)
+        while (job = take(slot))
           run(slot, job, index)
-          next if Clock.now - turn_began < TURN_SECONDS
+          pass
+        end
+      ensure
+        # A thread that somebody ends while it wakes leaves that to others.
+        @lock.synchronize { wake_one }
+      end
 
-          Thread.pass
-          turn_began = Clock.now
+      # The lock of Ruby goes to whoever has waited longest: that may be a thread that was woken for the next job, which
+      # gets a turn as well. Then the loop's thread is next.
+      def pass
+        now = Clock.now
+        return if now - @turn_began < TURN_SECONDS
+
+        @turn_began = now
+        Thread.pass
+      end
+
+      # Waits for the next job.
+      def take(slot)
+        @lock.synchronize do
+          rest(slot) while @waiting.empty? && !@closed
+          slot.job = @waiting.shift
+          wake_one
+          slot.job
         end
       end
 
+      # A slot may also wake by itself.
+      def rest(slot)
+        @idle << slot
+        slot.bell.wait(@lock)
+      ensure
+        forget(slot)
+      end
+
+      # It is not idle any more, or not there.
+      def forget(slot)
+        @woken.equal?(slot) ? @woken = nil : @idle.delete_if { |idle| idle.equal?(slot) }
+      end
+
+      # One at a time: the one that comes wakes the next if there is still need.
+      def wake_one
+        return if @woken || @waiting.empty?
+
+        @woken = @idle.pop
+        @woken&.bell&.signal
+      end
+
       def run(slot, job, index)
-        slot.lock.synchronize { slot.job = job }
         job.state = :running
         not_wanted?(job) ? job.state = :returned : @runner.run(job)
       ensure
@@ -133,7 +188,7 @@ module TaskerCore
 
       # From here on no interrupt is meant for this job; those that are on their way are let in and forgotten.
       def settle(slot)
-        interrupted = slot.lock.synchronize do
+        interrupted = @lock.synchronize do
           slot.job = nil
           slot.interrupted.tap { slot.interrupted = false }
         end
