@@ -25,7 +25,7 @@ RSpec.describe 'examples' do
     results = fields['parents'].map { |name| { 'step' => name, 'result' => texts.fetch(name) } }
     task = { 'task_id' => uuid, 'context' => context, 'results' => results }
     batch = { 'batch_id' => uuid, 'tasks' => [task], 'steps' => [fields] }
-    TaskerCore::Worker::Batch.new(batch, session, 0).jobs.values.first
+    TaskerCore::Worker::Batch.new(batch, session, 0).jobs.first
   end
 
   # @return [Hash{String=>Hash}] outcomes by step, until one fails

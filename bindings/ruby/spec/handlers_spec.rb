@@ -85,7 +85,7 @@ RSpec.describe TaskerCore::Worker::Runner do
     session = Object.new
     log = asked
     session.define_singleton_method(:fetch_result) { |*arguments| log << arguments and '"far"' }
-    job = TaskerCore::Worker::Batch.new(fields, session, TaskerCore::Clock.now).jobs.values.first
+    job = TaskerCore::Worker::Batch.new(fields, session, TaskerCore::Clock.now).jobs.first
     runner.run(job)
     job.outcome
   end

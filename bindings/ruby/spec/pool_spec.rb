@@ -17,7 +17,7 @@ RSpec.describe TaskerCore::Worker::Pool do
 
   def jobs(*names)
     steps = names.each_with_index.map { |name, index| [index.to_s, { handler: name }] }
-    TaskerCore::Worker::Batch.new(batch(uuid, steps), nil, TaskerCore::Clock.now).jobs.values
+    TaskerCore::Worker::Batch.new(batch(uuid, steps), nil, TaskerCore::Clock.now).jobs
   end
 
   # The next jobs to end.

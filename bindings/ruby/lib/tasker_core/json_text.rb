@@ -16,6 +16,13 @@ module TaskerCore
     DEPTH_MAX = 127
     # Ruby counts the outermost level too.
     PARSE_DEPTH_MAX = 128
+    # What many steps have as inputs.
+    NOTHING = IndifferentHash.new.freeze
+    # How to write; copied for each document, which is cheaper than a new one.
+    WRITER = JSON::State.new(max_nesting: DEPTH_MAX + 1).freeze
+    # How a NUL character is written.
+    NUL = '\u0000'
+    private_constant :NOTHING, :WRITER, :NUL
 
     module_function
 
@@ -24,7 +31,10 @@ module TaskerCore
     # @return [String] JSON text
     # @raise [Errors::NotJsonError] naming the place of what cannot be written
     def dump(value, place: 'value')
-      JSON.generate(ready?(value, 0) ? value : plain(value, place, 0), max_nesting: DEPTH_MAX + 1)
+      text = WRITER.dup.generate(value) if ready?(value, 0)
+      return text if text && !text.include?(NUL)
+
+      WRITER.dup.generate(plain(value, place, 0))
     rescue JSON::GeneratorError, SystemStackError => e
       raise Errors::NotJsonError, "#{place} cannot be written as JSON: #{e.message}"
     end
@@ -32,39 +42,50 @@ module TaskerCore
     # @param text [String] JSON text
     # @return [Object] frozen; hashes are {IndifferentHash}
     def load(text)
-      IndifferentHash.deep_freeze(parse(text))
+      return NOTHING if text == '{}'
+
+      frozen(JSON::Parser.new(text, max_nesting: PARSE_DEPTH_MAX).parse)
     end
 
-    # @param text [String] JSON text
-    # @return [Object] hashes are {IndifferentHash}
-    def parse(text)
-      JSON.parse(text, max_nesting: PARSE_DEPTH_MAX, object_class: IndifferentHash)
+    # Takes over what a parse has made: the keys of its hashes are strings already.
+    def frozen(value)
+      case value
+      when Hash
+        value.each_pair { |key, inner| value[key] = frozen(inner) unless inner.frozen? }
+        IndifferentHash.new.replace(value).freeze
+      when Array then value.map! { |inner| frozen(inner) }.freeze
+      else value.freeze
+      end
     end
 
     # Whether the value can be written as it is: nearly every result is, and this is much cheaper than {plain}.
     def ready?(value, depth)
       case value
-      when nil, true, false, Integer then true
       when String then text_ready?(value)
+      when Integer, nil, true, false then true
       when Float then value.finite?
-      when Hash
-        depth < DEPTH_MAX && value.all? { |key, inner| key_ready?(key) && ready?(inner, depth + 1) }
+      when Hash then depth < DEPTH_MAX && hash_ready?(value, depth + 1)
       when Array then depth < DEPTH_MAX && value.all? { |inner| ready?(inner, depth + 1) }
       else false
       end
     end
 
+    # `all?` would make an array of each pair.
+    def hash_ready?(hash, depth)
+      hash.each_pair { |key, inner| return false unless key_ready?(key) && ready?(inner, depth) }
+      true
+    end
+
     def key_ready?(key)
       case key
-      when Symbol then text_ready?(key.name)
       when String then text_ready?(key)
+      when Symbol then text_ready?(key.name)
       else false
       end
     end
 
-    def text_ready?(text)
-      (text.encoding == Encoding::UTF_8 || text.ascii_only?) && text.valid_encoding? && !text.include?("\0")
-    end
+    # A NUL shows in what was written.
+    def text_ready?(text) = text.ascii_only? || (text.encoding == Encoding::UTF_8 && text.valid_encoding?)
 
     # The value made of nil, booleans, numbers, strings, arrays and hashes only; says where that is not possible.
     def plain(value, place, depth)
@@ -132,7 +153,7 @@ module TaskerCore
       raise Errors::NotJsonError, "#{place} is a #{value.class}, which JSON cannot hold#{hint}"
     end
 
-    private_class_method :ready?, :key_ready?, :text_ready?, :plain, :plain_hash, :plain_array, :key_text, :finite,
-                         :text, :utf8, :nested, :refuse
+    private_class_method :frozen, :ready?, :hash_ready?, :key_ready?, :text_ready?, :plain, :plain_hash, :plain_array,
+                         :key_text, :finite, :text, :utf8, :nested, :refuse
   end
 end

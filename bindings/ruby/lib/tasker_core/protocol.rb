@@ -58,7 +58,8 @@ module TaskerCore
     # @raise [MalformedError]
     def decode(header, body)
       type = NAMES[header] || raise(MalformedError, describe(header))
-      fields = MessagePack.unpack(body)
+      # Frozen strings are made once: keys, names and ids come many times in a message.
+      fields = MessagePack.unpack(body, freeze: true)
       raise MalformedError, "the body of #{type} is not a map" unless fields.is_a?(Hash)
 
       Message.new(type, fields)

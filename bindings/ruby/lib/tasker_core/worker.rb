@@ -144,7 +144,7 @@ module TaskerCore
 
     # @api private
     def batch_received(batch)
-      @pool.push(batch.jobs.values)
+      @pool.push(batch.jobs)
     end
 
     # @api private
@@ -240,7 +240,7 @@ module TaskerCore
 
     def unfinished_jobs
       open = @sessions.flat_map { |session| session.reports.batches.reject(&:ended?) }
-      open.flat_map { |batch| batch.jobs.values }.reject { |job| job.ended? || job.interrupted }
+      open.flat_map(&:jobs).reject { |job| job.ended? || job.interrupted }
     end
 
     def interrupt(job)
@@ -287,7 +287,7 @@ module TaskerCore
 
       case hint['kind']
       when 'cancel'
-        jobs = sessions.flat_map { |session| session.reports.batches.flat_map { |batch| batch.jobs.values } }
+        jobs = sessions.flat_map { |session| session.reports.batches.flat_map(&:jobs) }
         cancelled(jobs.select { |job| job.task.task_id == hint['task_id'] }, 'cancelled')
       when 'drain' then drain_requested('all workers drain')
       when 'pause' then @logger.info('the broker is stopping; results are kept until it is back')

@@ -18,12 +18,11 @@ module TaskerCore
       # @api private
       # @param task [Task]
       # @param parents [Array<String>]
-      # @param fetch [#call] asks the broker for the result of another step: name => JSON text
-      def initialize(task, parents, fetch)
+      # @param batch [#fetch_result] asks the broker for the result of another step: task id, name => JSON text
+      def initialize(task, parents, batch)
         @task = task
         @parents = parents
-        @fetch = fetch
-        @results = {}
+        @batch = batch
       end
 
       # @return [Array<String>] names of the parents
@@ -37,7 +36,8 @@ module TaskerCore
       # @raise [Errors::NotFoundError] when the task has no such step, or it has no result yet
       def get_results(step)
         name = step.to_s
-        @results.fetch(name) { @results[name] = JsonText.load(text(name)) }
+        results = @results ||= {}
+        results.fetch(name) { results[name] = JsonText.load(text(name)) }
       end
 
       # @param key [String, Symbol, nil] one entry of the result
@@ -73,7 +73,7 @@ module TaskerCore
       def text(name)
         return @task.result_text(name) if @task.result?(name) && include?(name)
 
-        @fetch.call(@task.task_id, name)
+        @batch.fetch_result(@task.task_id, name)
       end
     end
   end

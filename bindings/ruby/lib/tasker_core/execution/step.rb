@@ -10,54 +10,58 @@ module TaskerCore
       # The broker takes no more events with one result.
       EVENTS_MAX = 100
 
+      # What the wire may leave out.
+      NONE = [].freeze
+      private_constant :NONE
+
       # @return [String]
       attr_reader :name
       # @return [String] id of the task
       attr_reader :task_id
-      # @return [String] the handler as the template names it
-      attr_reader :handler_class
-      # @return [Integer] number of this attempt, from 1
-      attr_reader :attempt
-      # @return [Integer] most attempts
-      attr_reader :retry_limit
-      # @return [Float] seconds after which the broker gives this attempt up
-      attr_reader :timeout_seconds
-      # @return [Array<String>] names of the parents
-      attr_reader :parents
-      # @return [Array<String>] events that this step may publish
-      attr_reader :custom_events
-
-      alias attempts attempt
 
       # @api private
-      # @param fields [Hash] a `BatchStep`
+      # @param fields [Hash] a `BatchStep`, frozen: what a handler does not ask for is not taken out
       # @param task_id [String]
       def initialize(fields, task_id)
         @task_id = task_id
-        @name, @handler_class, @attempt, @retry_limit, @timeout_seconds, @inputs =
-          fields.values_at('name', 'handler', 'attempt', 'retry_limit', 'timeout_seconds', 'inputs')
-        @retryable = fields['retryable'] ? true : false
-        @parents = (fields['parents'] || []).freeze
-        @custom_events = (fields['custom_events'] || []).freeze
-        @cancelled = false
-        @events = nil
+        @name = fields['name']
+        @fields = fields
       end
+
+      # @return [String] the handler as the template names it
+      def handler_class = @fields['handler']
+
+      # @return [Integer] number of this attempt, from 1
+      def attempt = @fields['attempt']
+      alias attempts attempt
+
+      # @return [Integer] most attempts
+      def retry_limit = @fields['retry_limit']
+
+      # @return [Float] seconds after which the broker gives this attempt up
+      def timeout_seconds = @fields['timeout_seconds']
+
+      # @return [Array<String>] names of the parents
+      def parents = @fields['parents'] || NONE
+
+      # @return [Array<String>] events that this step may publish
+      def custom_events = @fields['custom_events'] || NONE
 
       # @return [IndifferentHash] the step's `handler_config`, frozen
       def handler_config
-        @handler_config ||= JsonText.load(@inputs || '{}')
+        @handler_config ||= JsonText.load(@fields['inputs'] || '{}')
       end
       alias inputs handler_config
 
       # @return [Boolean] whether another attempt may follow a failure
-      def retryable? = @retryable
+      def retryable? = @fields['retryable'] ? true : false
       alias retryable retryable?
 
       # @return [Boolean] whether this is the last attempt
       def last_attempt? = !retryable? || attempt >= retry_limit
 
       # @return [Boolean] whether the task was cancelled or the attempt given up: a long handler looks now and then
-      def cancelled? = @cancelled
+      def cancelled? = @cancelled || false
 
       # @return [String] the same for all attempts of this step: a key for calls that must take effect only once
       def idempotency_key = "#{task_id}:#{name}"

@@ -21,7 +21,7 @@ module TaskerCore
       # `:waiting`, `:running`, `:complete`, `:error` or `:returned`
       attr_accessor :state
       # The `StepOutcome` as it travels, until it is acknowledged.
-      attr_accessor :outcome
+      attr_reader :outcome
       # Whether the broker has acknowledged the outcome, or the return.
       attr_accessor :acknowledged
       # The id of the registration that carried the outcome, when one did.
@@ -40,13 +40,12 @@ module TaskerCore
         @step = Execution::Step.new(fields, task.task_id)
         @deadline = received_at + step.timeout_seconds.to_f
         @state = :waiting
-        @acknowledged = false
       end
 
-      def key = Job.key(task.task_id, step.name)
-
-      # A task has a step once, and a batch has a step of a task once.
-      def self.key(task_id, step) = "#{task_id}:#{step}"
+      def outcome=(outcome)
+        @payload_bytes = nil
+        @outcome = outcome
+      end
 
       # @return [Hash] a `StepReference`
       def reference
@@ -58,19 +57,28 @@ module TaskerCore
         { 'task_id' => task.task_id, 'step' => step.name, 'attempt' => step.attempt, 'status' => state.name }
       end
 
-      # @return [Array<String>] the JSON texts that the outcome carries
-      def payloads
-        events = outcome['events'] || []
-        [outcome['result'], outcome['metadata'], outcome.dig('error', 'context'),
-         *events.map { |event| event['payload'] }].compact
+      # Whether a `StepReference` means this job.
+      def named?(reference)
+        step.name == reference['step'] && task.task_id == reference['task_id'] &&
+          step.attempt == reference['attempt'] && batch.id == reference['batch_id']
       end
 
-      def ended? = !%i[waiting running].include?(state)
+      # @return [Array<String>] the JSON texts that the outcome carries
+      def payloads
+        texts = [outcome['result'], outcome['metadata'], outcome.dig('error', 'context')]
+        outcome['events']&.each { |event| texts << event['payload'] }
+        texts.compact
+      end
+
+      # @return [Integer] bytes of {#payloads}
+      def payload_bytes = @payload_bytes ||= payloads.sum(&:bytesize)
+
+      def ended? = state != :waiting && state != :running
       def outcome? = %i[complete error].include?(state)
       def expired?(now) = now > deadline
 
       # @return [Execution::Sequence]
-      def sequence = Execution::Sequence.new(task, step.parents, ->(*names) { batch.session.fetch_result(*names) })
+      def sequence = Execution::Sequence.new(task, step.parents, batch)
     end
 
     # The steps that came in one message.
@@ -78,6 +86,8 @@ module TaskerCore
     # @api private
     class Batch
       attr_reader :id, :jobs
+      # When the first of its steps times out, on the monotonic clock.
+      attr_reader :deadline
       # The session that what becomes of it is owed to.
       attr_accessor :session
       # When its closing report was sent last, on the monotonic clock.
@@ -90,16 +100,20 @@ module TaskerCore
         @id = fields['batch_id']
         @session = session
         tasks = fields['tasks'].map { |task| Execution::Task.new(task) }
-        @jobs = fields['steps'].to_h do |step|
-          job = Job.new(self, tasks.fetch(step['task']), step, received_at)
-          [job.key, job]
-        end
+        @jobs = fields['steps'].map { |step| Job.new(self, tasks.fetch(step['task']), step, received_at) }
+        @deadline = @jobs.map(&:deadline).min
         @open = @jobs.size
         @closed = false
       end
 
-      def each(&block) = jobs.each_value(&block)
-      def job(task_id, step) = jobs[Job.key(task_id, step)]
+      # Result of a step that is not a parent. Called in handler threads.
+      def fetch_result(task_id, name) = session.fetch_result(task_id, name)
+
+      # @return [Job, nil] a batch has a step of a task once
+      def job(task_id, step)
+        @names ||= jobs.to_h { |job| [[job.task.task_id, job.step.name], job] }
+        @names[[task_id, step]]
+      end
 
       # Notes that one more job has ended.
       # @return [Boolean] whether it was the last

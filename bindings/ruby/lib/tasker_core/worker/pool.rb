@@ -22,8 +22,7 @@ module TaskerCore
       # When handlers have computed for this long, the loop's thread, and so the results, get their turn.
       TURN_SECONDS = 0.001
       MASKED = INTERRUPTS.to_h { |kind| [kind, :never] }.freeze
-      LET_IN = INTERRUPTS.to_h { |kind| [kind, :immediate] }.freeze
-      private_constant :Slot, :TURN_SECONDS, :MASKED, :LET_IN
+      private_constant :Slot, :TURN_SECONDS, :MASKED
 
       attr_reader :size
 
@@ -96,7 +95,7 @@ module TaskerCore
       end
 
       # Ends the threads: at once, or when they have nothing to do.
-      # @return [Boolean] whether they have ended, a second later at most
+      # @return [Boolean] whether no handler runs any more, a second later at most
       def stop(kill: false)
         @lock.synchronize do
           @closed = true
@@ -104,7 +103,8 @@ module TaskerCore
         end
         self.kill if kill
         limit = Clock.now + 1
-        threads.map { |thread| thread.join([limit - Clock.now, 0].max) }.all?
+        threads.each { |thread| thread.join([limit - Clock.now, 0].max) }
+        running.empty?
       end
 
       private
@@ -196,7 +196,7 @@ module TaskerCore
       end
 
       def forget_interrupt
-        Thread.handle_interrupt(LET_IN) { Thread.pass }
+        Thread.handle_interrupt(Runner::LET_IN) { Thread.pass }
       rescue *INTERRUPTS
         nil
       end

@@ -51,7 +51,7 @@ module TaskerCore
       def known?(batch_id) = @batches.key?(batch_id)
       def batches = @batches.values
       def add(batch) = @batches[batch.id] = batch
-      def in_flight = @batches.each_value.sum { |batch| batch.jobs.each_value.count { |job| !job.ended? } }
+      def in_flight = @batches.each_value.sum { |batch| batch.jobs.count { |job| !job.ended? } }
 
       # Takes over a batch from where it was owed before.
       def take_over(batch)
@@ -66,7 +66,7 @@ module TaskerCore
 
         @unacknowledged -= owed(batch).size
         @sent.delete_if { |_, sent| sent.batch_id == batch.id }
-        @sent.each_value { |sent| sent.jobs -= batch.jobs.values }
+        @sent.each_value { |sent| sent.jobs -= batch.jobs }
         true
       end
 
@@ -98,7 +98,11 @@ module TaskerCore
       def accepted(fields)
         sent = @sent.delete(fields['correlation_id'])
         sent.jobs.each { |job| acknowledge(job) } if sent&.kind == :returns
-        (fields['results'] || []).each { |entry| acknowledge_entry(entry) }
+        # A broker answers in the order of the report, but need not.
+        fields['results']&.each_with_index do |entry, index|
+          job = sent&.jobs&.[](index)
+          acknowledge_entry(entry, job&.named?(entry) ? job : find(entry))
+        end
         close(fields['closed_batches'] || [])
       end
 
@@ -115,8 +119,9 @@ module TaskerCore
         batch_ids.flat_map do |id|
           batch = @batches.delete(id) or next []
           batch.closed = true
-          batch.each { |job| acknowledge(job) if job.ended? }
-          batch.jobs.each_value.reject(&:ended?)
+          ended, unfinished = batch.jobs.partition(&:ended?)
+          ended.each { |job| acknowledge(job) }
+          unfinished
         end
       end
 
@@ -179,7 +184,7 @@ module TaskerCore
       private
 
       def pending = @batches.each_value.flat_map { |batch| owed(batch) }
-      def owed(batch) = batch.jobs.each_value.select { |job| job.ended? && !job.acknowledged }
+      def owed(batch) = batch.jobs.select { |job| job.ended? && !job.acknowledged }
 
       # What is there to answer with when the broker misses the result of a job.
       def kept(job)
@@ -200,8 +205,7 @@ module TaskerCore
         send_completion(batch) if batch
       end
 
-      def acknowledge_entry(entry)
-        job = find(entry)
+      def acknowledge_entry(entry, job)
         return unless job&.ended?
 
         unless %w[accepted duplicate].include?(entry['disposition'])
@@ -233,7 +237,7 @@ module TaskerCore
 
       def send_completion(batch)
         batch.completed_at = Clock.now
-        fields = { 'batch_id' => batch.id, 'steps' => batch.jobs.each_value.map(&:completed) }
+        fields = { 'batch_id' => batch.id, 'steps' => batch.jobs.map(&:completed) }
         transmit(:completion, 'ReportBatchCompletion', fields, [], batch.id)
       end
 
@@ -248,16 +252,16 @@ module TaskerCore
       def slices(jobs)
         bytes = 0
         jobs.slice_when do |job, following|
-          bytes += job.payloads.sum(&:bytesize)
-          (bytes + following.payloads.sum(&:bytesize) > BYTES_MAX).tap { |full| bytes = 0 if full }
+          bytes += job.payload_bytes
+          (bytes + following.payload_bytes > BYTES_MAX).tap { |full| bytes = 0 if full }
         end.flat_map { |slice| slice.each_slice(RESULTS_MAX).to_a }
       end
 
       # A payload that the broker will not take fails the step here, with the figures.
       def bound(job)
-        return unless job.outcome && @payload_bytes_max
+        return unless job.outcome && @payload_bytes_max && job.payload_bytes > @payload_bytes_max
 
-        bytes = job.payloads.map(&:bytesize).max || 0
+        bytes = job.payloads.map(&:bytesize).max
         return if bytes <= @payload_bytes_max
 
         message = "a payload of the outcome has #{bytes} bytes; #{@payload_bytes_max} are allowed"

@@ -28,6 +28,8 @@ module TaskerCore
     #
     # @api private
     class Runner
+      LET_IN = INTERRUPTS.to_h { |kind| [kind, :immediate] }.freeze
+
       def initialize(handlers, logger)
         @handlers = handlers
         @logger = logger
@@ -38,36 +40,37 @@ module TaskerCore
       def run(job)
         started_at = Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)
         started = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond)
-        ending = ending_of(job)
+        outcome = ending_of(job)
+        failed = outcome.key?('error')
         # The failure of a handler that was stopped is the stop's.
-        return job.state = :returned if job.stopped && ending['status'] == 'error'
+        return job.state = :returned if job.stopped && failed
 
-        duration = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond) - started
-        job.outcome = { **job.reference, 'started_at_us' => started_at, 'duration_us' => duration, **ending }
-        job.state = ending['status'].to_sym
+        outcome['started_at_us'] = started_at
+        outcome['duration_us'] = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond) - started
+        job.outcome = outcome
+        job.state = failed ? :error : :complete
       end
 
       # The outcome of a job that cannot be run, or whose result the broker will not take.
       # @param error [Exception]
       def fail(job, error)
-        started = job.outcome || { **job.reference, 'started_at_us' => 0, 'duration_us' => 0 }
-        job.outcome = { **started.slice('batch_id', 'task_id', 'step', 'attempt', 'started_at_us', 'duration_us'),
-                        **failed(error) }
+        times = job.outcome&.slice('started_at_us', 'duration_us') || { 'started_at_us' => 0, 'duration_us' => 0 }
+        job.outcome = failed(job, error).update(times)
         job.state = :error
       end
 
       private
 
       def ending_of(job)
-        returned = Thread.handle_interrupt(INTERRUPTS.to_h { |kind| [kind, :immediate] }) { call(job) }
+        returned = Thread.handle_interrupt(LET_IN) { call(job) }
         case returned
         when Types::StepHandlerCallResult::Success then complete(job, returned.result, returned.metadata)
-        when Types::StepHandlerCallResult::Error then refused(returned)
+        when Types::StepHandlerCallResult::Error then refused(job, returned)
         else complete(job, returned, nil)
         end
       rescue Exception => e # rubocop:disable Lint/RescueException -- a handler may raise anything
         log(job, e) unless job.stopped
-        failed(e)
+        failed(job, e)
       end
 
       def call(job)
@@ -88,20 +91,22 @@ module TaskerCore
       end
 
       def complete(job, result, metadata)
-        {
-          'status' => 'complete', 'result' => JsonText.dump(result, place: 'result'),
-          'metadata' => metadata && !metadata.empty? ? JsonText.dump(metadata, place: 'metadata') : nil,
-          'events' => job.step.published_events
-        }.compact
+        outcome = job.reference
+        outcome['status'] = 'complete'
+        outcome['result'] = JsonText.dump(result, place: 'result')
+        outcome['metadata'] = JsonText.dump(metadata, place: 'metadata') unless metadata.nil? || metadata.empty?
+        events = job.step.published_events and outcome['events'] = events
+        outcome
       end
 
-      def refused(returned)
+      def refused(job, returned)
         metadata = returned.metadata.empty? ? nil : JsonText.dump(returned.metadata, place: 'metadata')
-        { 'status' => 'error', 'error' => Failure.from_result(returned), 'metadata' => metadata }.compact
+        { **job.reference, 'status' => 'error', 'error' => Failure.from_result(returned),
+                           'metadata' => metadata }.compact
       end
 
-      def failed(error)
-        { 'status' => 'error', 'error' => Failure.from_exception(error) }
+      def failed(job, error)
+        { **job.reference, 'status' => 'error', 'error' => Failure.from_exception(error) }
       end
 
       def log(job, error)

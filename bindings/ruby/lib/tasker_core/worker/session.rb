@@ -207,10 +207,10 @@ module TaskerCore
         batch = Batch.new(fields, self, Clock.now)
         full = @reports.unacknowledged >= @unacknowledged_max
         @reports.add(batch)
-        return @reports.return_jobs(batch.jobs.values, 'draining') if @leaving
+        return @reports.return_jobs(batch.jobs, 'draining') if @leaving
         return @worker.batch_received(batch) unless full
 
-        @reports.return_jobs(batch.jobs.values, 'too many results are not acknowledged yet')
+        @reports.return_jobs(batch.jobs, 'too many results are not acknowledged yet')
       end
 
       def unregister
