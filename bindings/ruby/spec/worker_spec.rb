@@ -428,6 +428,22 @@ RSpec.describe TaskerCore::Worker do
         .to include('class' => 'TaskerCore::Errors::TimeoutError', 'context' => '{"timeout_duration":0.05}')
     end
 
+    it 'happens by itself to one after the other' do
+      stub_const('TaskerCore::Worker::GRACE_SECONDS', 0.02)
+      execute({ 'a' => { handler: 'SpecHandlers::Gate', timeout_seconds: 0.05 },
+                'b' => { handler: 'SpecHandlers::Gate', timeout_seconds: 0.2 } })
+      rows = []
+      rows += broker.expect('ReportPartialResult')['results'] until rows.size == 2
+      expect(rows.map { |row| row['error']['class'] }.uniq).to eq(['TaskerCore::Errors::TimeoutError'])
+    end
+
+    it 'happens by itself to a step that came after one with more time' do
+      stub_const('TaskerCore::Worker::GRACE_SECONDS', 0.02)
+      execute({ 'long' => { handler: 'SpecHandlers::Gate' } })
+      execute({ 'short' => { handler: 'SpecHandlers::Gate', timeout_seconds: 0.05 } })
+      expect(broker.expect('ReportPartialResult')['results'].first).to include('step' => 'short', 'status' => 'error')
+    end
+
     it 'does not start a step that was cancelled before' do
       fields = execute({ 'b' => { handler: 'SpecHandlers::Gate' }, 'c' => { handler: 'SpecHandlers::Gate' },
                          'a' => { handler: 'SpecHandlers::PlainCall' } })

@@ -9,13 +9,17 @@ module TaskerCore
   #
   # 1. Runs what other threads post, in order.
   # 2. Lets each source read what has arrived, and fires timers.
-  # 3. Then waits in one poll for the next message, post or timer.
+  # 3. Then waits in one poll for the next message, post or timer; when there is more to do, it only looks.
   #
   # Other threads reach it through a queue, and wake it with one byte through a pipe when it sleeps. It never runs
   # anything of the application.
   #
   # @api private
   class EventLoop
+    # Of the pipe that wakes the loop, as much as is read at a time.
+    READ_BYTES = 4096
+    private_constant :READ_BYTES
+
     # A timer that can be called off.
     Timer = Struct.new(:at, :action) do
       def cancel = self.action = nil
@@ -32,13 +36,14 @@ module TaskerCore
       @on_items = on_items
       @posted = Thread::Queue.new
       @reader, @writer = IO.pipe
+      @read = String.new(capacity: READ_BYTES)
       @poller = ZMQ::Poller.new(@reader)
       @sources = []
       @timers = []
       @awake = true
     end
 
-    # Called in the loop's thread before each sleep; answers with the time at which it wants to be called again.
+    # Called in the loop's thread before each poll.
     attr_writer :before_sleep
     # Called with the exception when the loop ends by one.
     attr_writer :on_crash
@@ -112,11 +117,9 @@ module TaskerCore
       busy = false
       @sources.each { |source| busy = true if source.pump }
       fire_timers
-      wanted = @before_sleep&.call
+      @before_sleep&.call
       @awake = false
-      return if busy || @stopping || !@posted.empty?
-
-      sleep_until(wanted)
+      poll(busy || @stopping || !@posted.empty? ? 0 : timeout_ms)
     end
 
     def run_posted
@@ -136,12 +139,15 @@ module TaskerCore
       @timers.shift.action&.call while @timers.first && @timers.first.at <= now
     end
 
-    def sleep_until(wanted)
-      next_timer = @timers.first&.at
-      wanted = next_timer if next_timer && (wanted.nil? || next_timer < wanted)
-      timeout_ms = wanted ? ((wanted - Clock.now) * 1000).ceil.clamp(0, 3_600_000) : -1
+    # Until the next timer.
+    def timeout_ms
+      timer = @timers.first
+      timer ? ((timer.at - Clock.now) * 1000).ceil.clamp(0, 3_600_000) : -1
+    end
+
+    def poll(timeout_ms)
       sockets = @sources.flat_map(&:poll_sockets)
-      @reader.read_nonblock(4096, exception: false) if @poller.wait(sockets, timeout_ms)
+      @reader.read_nonblock(READ_BYTES, @read, exception: false) if @poller.wait(sockets, timeout_ms)
     end
 
     def wake

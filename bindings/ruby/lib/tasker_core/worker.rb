@@ -145,6 +145,7 @@ module TaskerCore
     # @api private
     def batch_received(batch)
       @pool.push(batch.jobs)
+      watch(batch.deadline)
     end
 
     # @api private
@@ -224,18 +225,29 @@ module TaskerCore
       @pool.attended
     end
 
-    # Looks after handlers that overrun their time while the broker is silent, and ends a drain that is done.
+    # Ends a drain that is done.
     def before_sleep
-      if @draining && @sessions.all?(&:left?) && (@abandoned || @pool.running.empty?) && @drained.give(true)
-        finish_later(nil)
-      end
-      now = Clock.now
-      limits = unfinished_jobs.filter_map do |job|
-        limit = job.deadline + GRACE_SECONDS
-        interrupt(job) if limit <= now && job.state == :running
-        limit if limit > now
-      end
-      limits.min
+      return unless @draining && @sessions.all?(&:left?) && (@abandoned || @pool.running.empty?) && @drained.give(true)
+
+      finish_later(nil)
+    end
+
+    # Looks after handlers that overrun their time while the broker is silent.
+    def watch(deadline)
+      limit = deadline + GRACE_SECONDS
+      return if @watch && @watch.at <= limit
+
+      @watch&.cancel
+      @watch = @event_loop.after(limit - Clock.now) { interrupt_overdue }
+    end
+
+    def interrupt_overdue
+      @watch = nil
+      limit = Clock.now - GRACE_SECONDS
+      overdue, others = unfinished_jobs.partition { |job| job.deadline <= limit }
+      overdue.each { |job| interrupt(job) }
+      next_deadline = others.map(&:deadline).min
+      watch(next_deadline) if next_deadline
     end
 
     def unfinished_jobs

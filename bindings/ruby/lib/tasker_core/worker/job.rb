@@ -74,7 +74,6 @@ module TaskerCore
       def payload_bytes = @payload_bytes ||= payloads.sum(&:bytesize)
 
       def ended? = state != :waiting && state != :running
-      def outcome? = %i[complete error].include?(state)
       def expired?(now) = now > deadline
 
       # @return [Execution::Sequence]

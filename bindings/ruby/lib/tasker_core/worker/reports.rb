@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative 'job'
+require_relative 'slices'
 
 module TaskerCore
   class Worker
@@ -13,10 +14,6 @@ module TaskerCore
     #
     # @api private
     class Reports
-      # Outcomes and bytes of payload in one message, at most; a larger outcome travels alone.
-      RESULTS_MAX = 500
-      BYTES_MAX = 1_048_576
-
       # A report on its way: its jobs, and when it was sent.
       Sent = Struct.new(:kind, :jobs, :at, :batch_id)
       private_constant :Sent
@@ -75,7 +72,7 @@ module TaskerCore
         jobs = jobs.reject { |job| job.batch.closed }
         @unacknowledged += jobs.size
         jobs.each { |job| bound(job) }
-        outcomes, returned = jobs.partition(&:outcome?)
+        returned, outcomes = jobs.partition { |job| job.state == :returned }
         send_outcomes(outcomes)
         stopped, unstarted = returned.partition(&:stopped)
         send_returns(stopped, 'interrupted')
@@ -159,7 +156,7 @@ module TaskerCore
       # For `RegisterWorker`: outcomes up to the size of a message; the others follow once registered.
       # @param registration [String] its correlation id
       def carry(registration)
-        jobs = slices(pending.select(&:outcome)).first || []
+        jobs = Slices.of(pending.select(&:outcome)).first || []
         jobs.each { |job| job.carried_by = registration }
         jobs.map(&:outcome)
       end
@@ -224,7 +221,7 @@ module TaskerCore
       end
 
       def send_outcomes(jobs)
-        slices(jobs).each do |slice|
+        Slices.of(jobs).each do |slice|
           transmit(:outcomes, 'ReportPartialResult', { 'results' => slice.map(&:outcome) }, slice)
         end
       end
@@ -247,14 +244,6 @@ module TaskerCore
         id = Protocol.correlation_id
         @sent[id] = Sent.new(kind, jobs, Clock.now, batch_id)
         @send.call(type, { 'correlation_id' => id, **fields })
-      end
-
-      def slices(jobs)
-        bytes = 0
-        jobs.slice_when do |job, following|
-          bytes += job.payload_bytes
-          (bytes + following.payload_bytes > BYTES_MAX).tap { |full| bytes = 0 if full }
-        end.flat_map { |slice| slice.each_slice(RESULTS_MAX).to_a }
       end
 
       # A payload that the broker will not take fails the step here, with the figures.

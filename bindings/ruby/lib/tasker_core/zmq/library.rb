@@ -45,6 +45,8 @@ module TaskerCore
       attach_function :zmq_msg_more, [:pointer], :int
       attach_function :zmq_msg_close, [:pointer], :int
       attach_function :zmq_poll, %i[pointer int long], :int, blocking: true
+      # The same for looking without waiting: it keeps Ruby's lock.
+      attach_function :zmq_poll_now, :zmq_poll, %i[pointer int long], :int
       attach_function :zmq_curve_public, %i[buffer_out string], :int
       attach_function :zmq_strerror, [:int], :string
 

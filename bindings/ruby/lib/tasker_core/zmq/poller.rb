@@ -17,31 +17,36 @@ module TaskerCore
       # @param io [IO] a descriptor that is always waited for
       def initialize(io)
         @fd = io.fileno
-        @capacity = 0
+        @sockets = nil
       end
 
       # @param sockets [Array<Array(Socket, Boolean)>] each with whether room to send is waited for as well
-      # @param timeout_ms [Integer] -1 waits for ever
+      # @param timeout_ms [Integer] -1 waits for ever; 0 keeps Ruby's lock
       # @return [Boolean] whether the descriptor can be read
       def wait(sockets, timeout_ms)
-        reserve(sockets.size + 1)
-        put(0, FFI::Pointer::NULL, @fd, POLLIN)
-        sockets.each_with_index do |(socket, writable), index|
-          put(index + 1, socket.pointer, 0, writable ? POLLIN | POLLOUT : POLLIN)
-        end
-        # An interrupted or failed poll looks like one that timed out: the sockets are read next and say what is wrong.
-        Library.zmq_poll(@items, sockets.size + 1, timeout_ms)
-        @items.get_int16(14) != 0
+        arrange(sockets) unless sockets == @sockets
+        count = sockets.size + 1
+        found = timeout_ms.zero? ? Library.zmq_poll_now(@items, count, 0) : Library.zmq_poll(@items, count, timeout_ms)
+        return false if found.zero?
+
+        # After an interrupted or failed poll the sockets are read, and say what is wrong.
+        sockets.each_with_index { |(socket, _), index| socket.readable = true if found == -1 || happened?(index + 1) }
+        happened?(0)
       end
 
       private
 
-      def reserve(count)
-        return if count <= @capacity
-
-        @capacity = count
-        @items = FFI::MemoryPointer.new(ITEM_BYTES, count)
+      # Nearly always the sockets are those of the time before.
+      def arrange(sockets)
+        @items = FFI::MemoryPointer.new(ITEM_BYTES, sockets.size + 1)
+        put(0, FFI::Pointer::NULL, @fd, POLLIN)
+        sockets.each_with_index do |(socket, writable), index|
+          put(index + 1, socket.pointer, 0, writable ? POLLIN | POLLOUT : POLLIN)
+        end
+        @sockets = sockets
       end
+
+      def happened?(index) = @items.get_int16((index * ITEM_BYTES) + 14) != 0
 
       def put(index, pointer, descriptor, events)
         offset = index * ITEM_BYTES

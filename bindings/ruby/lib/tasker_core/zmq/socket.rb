@@ -9,6 +9,7 @@ module TaskerCore
     # 1. Options are set before the socket is bound or connected: later they have no effect on that endpoint.
     # 2. A message is an array of frames, sent and received as a whole.
     # 3. `false` and `nil` say "not now"; anything unexpected is an {Error}.
+    # 4. After a "not now" it is not asked for messages again until a {Poller} has seen some.
     #
     # @api private
     class Socket
@@ -30,11 +31,14 @@ module TaskerCore
 
       # @return [FFI::Pointer]
       attr_reader :pointer
+      # Whether there may be messages to receive.
+      attr_writer :readable
 
       # @param type [Symbol] one of {TYPES}
       # @param options [Hash{Symbol=>Object}] options of {OPTIONS}
       def initialize(type, **options)
         @pointer = Library.check('zmq_socket', Library.zmq_socket(ZMQ.context, TYPES.fetch(type)))
+        @readable = true
         @message = FFI::MemoryPointer.new(MESSAGE_BYTES)
         Library.zmq_msg_init(@message)
         { linger: 0 }.merge(options).each { |name, value| set(name, value) }
@@ -85,7 +89,9 @@ module TaskerCore
 
       # @return [Array<String>, nil] the frames of the next message, if there is one
       def receive
-        size = receive_frame or return nil
+        size = receive_frame if @readable
+        return unless size
+
         frames = [frame_bytes(size)]
         # The frames of a message arrive together: after the first, the others are there.
         frames << frame_bytes(receive_frame || 0) while Library.zmq_msg_more(@message) == 1
@@ -117,7 +123,7 @@ module TaskerCore
         loop do
           size = Library.zmq_msg_recv(@message, @pointer, DONTWAIT)
           return size unless size == -1
-          return nil if Library.error_number == Library::EAGAIN
+          return @readable = nil if Library.error_number == Library::EAGAIN
 
           raise Error.new('zmq_msg_recv', Library.error_number) unless Library.error_number == Library::EINTR
         end
