@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("config", &["security", "tasker_engine"]),
     ("telemetry", &["config"]),
     ("client", &["protocol", "security"]),
-    ("bench", &["client", "protocol", "security", "store", "template"]),
+    ("bench", &["client", "postgres", "protocol", "security", "store", "template", "tasker_engine"]),
     ("server", &["config", "gateway", "protocol", "security", "store", "template", "tasker_engine"]),
 ];
 

@@ -174,13 +174,9 @@ impl Processes {
         let worker_settings = settings.collect();
         let others = workers.iter().filter(|worker| is_here(&worker.host) && worker.pid != std::process::id());
         let broker = server.and_then(|server| server.broker.as_ref()).filter(|(_, host)| is_here(host));
-        let postmaster = server.and_then(|server| {
-            // The session of a server elsewhere has a number that may be anybody's here.
-            processes::is_named(server.backend_pid, "postgres").then(|| processes::parent(server.backend_pid))?
-        });
         Ok(Processes {
             broker: broker.map(|(pid, _)| *pid),
-            postmaster,
+            postmaster: server.and_then(|server| processes::postmaster(server.local_pid?)),
             workers: others.map(|worker| worker.pid).collect(),
             worker_settings,
         })
@@ -261,7 +257,7 @@ async fn ask(measure: &Measure, before: Mark, tasks: &[Uuid], report: &mut Repor
     let after = measure.mark(LANE).await?;
     let (Some(first), Some(last)) = (tasks.iter().min(), tasks.iter().max()) else { return Ok(()) };
     report.steps = measure.completed_steps(*first, *last).await?;
-    report.wal_bytes_per_step = Some(per((after.wal_bytes - before.wal_bytes) as f64, report.steps as f64));
+    report.wal_bytes_per_step = Some(per(after.wal_bytes - before.wal_bytes, report.steps as f64));
     let sample: Vec<Uuid> = tasks.iter().step_by(tasks.len().div_ceil(SAMPLE)).copied().collect();
     let (mut queued, mut ran) = (Recorder::default(), Recorder::default());
     for times in measure.step_times(&sample).await? {

@@ -4,6 +4,7 @@
 mod completions;
 mod distribution;
 mod figures;
+pub mod limit;
 mod load;
 mod machine;
 mod processes;

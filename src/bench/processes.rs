@@ -43,19 +43,20 @@ pub(super) fn of_family(parent: u32) -> Option<Usage> {
     Some(usage)
 }
 
-/// The parent of a process.
-pub(super) fn parent(pid: u32) -> Option<u32> {
+/// The first process of a Postgres server, found by one of its sessions; nothing when that is no process of this machine.
+pub(super) fn postmaster(session: u32) -> Option<u32> {
+    let name = fs::read_to_string(format!("/proc/{session}/comm")).ok()?;
+    if name.trim() == "postgres" { parent(session) } else { None }
+}
+
+fn parent(pid: u32) -> Option<u32> {
     Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?).map(|stat| stat.parent)
 }
 
-/// Whether a process of this machine has this program's name.
-pub(super) fn is_named(pid: u32, name: &str) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|found| found.trim() == name)
-}
-
-fn children(parent: u32) -> Vec<u32> {
-    let listed = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-    listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+fn children(of: u32) -> Vec<u32> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| parent(*pid) == Some(of)).collect()
 }
 
 /// A number of `/proc/PID/status`.

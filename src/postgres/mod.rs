@@ -38,6 +38,7 @@ mod probe;
 mod process;
 mod server;
 pub mod testing;
+pub(crate) mod url;
 
 pub use error::Error;
 pub use installation::Installation;

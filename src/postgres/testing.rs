@@ -25,6 +25,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::process::Keeper;
+use super::url::with_database;
 use super::{Error, Options, Server};
 
 /// The environment variable with the URL of a server to use instead of the shared one; its role must be a superuser.
@@ -140,14 +141,6 @@ async fn connect(url: &str) -> Result<PgConnection, Error> {
     PgConnection::connect(url).await.map_err(Error::sql("connect to the test server"))
 }
 
-/// The same server's URL with another database.
-fn with_database(url: &str, name: &str) -> String {
-    let (address, query) = url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
-    let host = address.find("://").map_or(0, |scheme| scheme + "://".len());
-    let server = address[host..].find('/').map_or(address, |path| &address[..host + path]);
-    query.map_or_else(|| format!("{server}/{name}"), |query| format!("{server}/{name}?{query}"))
-}
-
 async fn run(session: &mut PgConnection, statement: String) -> Result<(), Error> {
     let failed = Error::sql(statement.clone());
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(session).await.map_err(failed)?;
@@ -233,21 +226,4 @@ async fn drop_leftovers(admin: &str) -> Result<(), Error> {
 
 fn short_hex(digest: &[u8]) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_database_of_a_url_changes() {
-        for (url, changed) in [
-            ("postgres://me@localhost:5432/postgres?host=/tmp/a", "postgres://me@localhost:5432/x?host=/tmp/a"),
-            ("postgres://me:secret@db.example/old", "postgres://me:secret@db.example/x"),
-            ("postgresql://localhost", "postgresql://localhost/x"),
-            ("postgresql:///old?host=/run/a&user=me", "postgresql:///x?host=/run/a&user=me"),
-        ] {
-            assert_eq!(with_database(url, "x"), changed);
-        }
-    }
 }

@@ -31,17 +31,17 @@ pub struct Server {
     pub version: String,
     /// Settings that decide what a commit costs, by name.
     pub settings: Vec<(String, String)>,
-    /// The server process that serves this session.
-    pub backend_pid: u32,
+    /// The server process that serves this session, when it runs on this machine.
+    pub local_pid: Option<u32>,
     /// The broker's process and its host, while one has the lane.
     pub broker: Option<(u32, String)>,
 }
 
 /// How far the database is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mark {
     /// Bytes of WAL since the cluster was made.
-    pub wal_bytes: i64,
+    pub wal_bytes: f64,
     /// The last group of the broker's lane.
     pub seq: i64,
 }
@@ -63,9 +63,7 @@ impl Measure {
 
     /// Who is there.
     pub async fn server(&self, lane: i16) -> Result<Server, Error> {
-        let row = sqlx::query("SELECT current_setting('server_version') AS version, pg_backend_pid() AS pid")
-            .fetch_one(&self.pool)
-            .await?;
+        let version = sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&self.pool).await?;
         let names: Vec<String> = SETTINGS.iter().map(|name| (*name).to_owned()).collect();
         let settings = sqlx::query("SELECT name, current_setting(name) AS value FROM unnest($1::text[]) AS name")
             .bind(names)
@@ -82,23 +80,32 @@ impl Measure {
         let broker = broker.map(|row| Ok::<_, sqlx::Error>((row.try_get::<i64, _>("pid")?, row.try_get("host")?)));
         let broker = broker.transpose()?.and_then(|(pid, host)| Some((u32::try_from(pid).ok()?, host)));
         Ok(Server {
-            version: row.try_get("version")?,
+            version,
             settings: settings.collect::<Result<_, sqlx::Error>>()?,
-            backend_pid: u32::try_from(row.try_get::<i32, _>("pid")?).unwrap_or(0),
+            local_pid: self.local_pid().await?,
             broker,
         })
     }
 
+    /// The process of this session, when the address says that the server runs on this machine.
+    pub async fn local_pid(&self) -> Result<Option<u32>, Error> {
+        let sql = "SELECT CASE WHEN coalesce(inet_server_addr() <<= ANY ('{127.0.0.0/8,::1}'), true)
+                       THEN pg_backend_pid() END";
+        let pid: Option<i32> = sqlx::query_scalar(sql).fetch_one(&self.pool).await?;
+        Ok(pid.and_then(|pid| u32::try_from(pid).ok()))
+    }
+
+    /// Bytes of write-ahead log since the server was made. Only differences mean anything.
+    pub async fn wal_bytes(&self) -> Result<f64, Error> {
+        let sql = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8";
+        Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
+    }
+
     /// How far WAL and lane are now.
     pub async fn mark(&self, lane: i16) -> Result<Mark, Error> {
-        let row = sqlx::query(
-            "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint AS wal,
-                    (SELECT seq FROM tasker.lanes WHERE lane = $1) AS seq",
-        )
-        .bind(lane)
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(Mark { wal_bytes: row.try_get("wal")?, seq: row.try_get::<Option<i64>, _>("seq")?.unwrap_or(0) })
+        let sql = "SELECT seq FROM tasker.lanes WHERE lane = $1";
+        let seq = sqlx::query_scalar(sql).bind(lane).fetch_optional(&self.pool).await?;
+        Ok(Mark { wal_bytes: self.wal_bytes().await?, seq: seq.unwrap_or(0) })
     }
 
     /// Sizes of the groups of a lane between two marks: how many rows, and how many groups had so many.

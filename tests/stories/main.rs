@@ -10,6 +10,7 @@ mod exactly_once;
 mod flood;
 mod invariants;
 mod large_results;
+mod limit;
 mod postgres_away;
 mod reconciliation;
 mod refusals;
