@@ -48,11 +48,6 @@ pub(super) const PARTS: [Part; 16] = [
                 unnest({8}::text[]) AS source_system, unnest({9}::text[]) AS reason, unnest({10}::text[]) AS tags,
                 unnest({11}::text[]) AS correlation_id, unnest({12}::json[]) AS options,
                 unnest({13}::text[]) AS bypass_steps, unnest({14}::text[]) AS ended) AS row
-        ), new_steps AS (
-            INSERT INTO tasker.steps (task_id, step_number, retry_limit, name)
-            SELECT row.task_id, definition.step_number, definition.retry_limit, definition.name
-            FROM fence, (SELECT unnest({1}::uuid[]) AS task_id, unnest({2}::integer[]) AS template_id) AS row
-            JOIN tasker.template_steps AS definition ON definition.template_id = row.template_id
         )",
     },
     Part {

@@ -52,9 +52,9 @@ async fn a_released_lane_is_free() {
 async fn migrating_twice_changes_nothing() {
     let database = database().await;
     let first = migrate(&database.url).await.unwrap();
-    assert_eq!((first.applied, first.version, first.partitions), (0, 5, 30));
+    assert_eq!((first.applied, first.version, first.partitions), (0, 6, 27));
     let second = migrate(&database.url).await.unwrap();
-    assert_eq!((second.applied, second.version, second.partitions), (0, 5, 0));
+    assert_eq!((second.applied, second.version, second.partitions), (0, 6, 0));
 }
 
 #[tokio::test]
@@ -64,15 +64,27 @@ async fn rows_in_a_default_partition_move_to_the_partition_of_their_month() {
     fixture
         .execute(
             "DO $$ DECLARE month text := to_char(now() AT TIME ZONE 'UTC', '\"_y\"YYYY\"m\"MM'); BEGIN
-                 EXECUTE format('ALTER TABLE tasker.steps DETACH PARTITION tasker.%I', 'steps' || month);
-                 EXECUTE format('INSERT INTO tasker.steps SELECT * FROM tasker.%I', 'steps' || month);
-                 EXECUTE format('DROP TABLE tasker.%I', 'steps' || month);
+                 EXECUTE format('ALTER TABLE tasker.tasks DETACH PARTITION tasker.%I', 'tasks' || month);
+                 EXECUTE format('INSERT INTO tasker.tasks SELECT * FROM tasker.%I', 'tasks' || month);
+                 EXECUTE format('DROP TABLE tasker.%I', 'tasks' || month);
              END $$",
         )
         .await;
-    assert_eq!(fixture.count("steps_default").await, 4);
+    assert_eq!(fixture.count("tasks_default").await, 1);
     assert_eq!(ensure_partitions(&mut fixture.session().await).await.unwrap(), 1);
-    assert_eq!((fixture.count("steps_default").await, fixture.count("steps").await), (0, 4));
+    assert_eq!((fixture.count("tasks_default").await, fixture.count("tasks").await), (0, 1));
     let sql = format!("SELECT count(*) FROM tasker.step_status WHERE task_id = '{task}' AND state = 'pending'");
     assert_eq!(fixture.text(&sql).await, "4");
+}
+
+#[tokio::test]
+async fn a_broker_of_the_release_before_may_go_on_inserting_steps() {
+    let mut fixture = Fixture::new().await;
+    let task = fixture.stored_task().await;
+    let insert = format!(
+        "WITH inserted AS (INSERT INTO tasker.steps (task_id, step_number, retry_limit, name) VALUES ('{task}', 0, 3, 'start'))
+         SELECT 1"
+    );
+    fixture.execute(&insert).await;
+    assert_eq!(fixture.count("steps").await, 4);
 }

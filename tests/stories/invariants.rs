@@ -134,7 +134,10 @@ pub const INVARIANTS: [Invariant; 19] = [
                            AND action.step_number = step.step_number), 0) < (
                          SELECT max(attempt) FROM {tries}
                          WHERE try.task_id = step.task_id AND try.step_number = step.step_number)",
-        corruption: "UPDATE tasker.steps SET retry_limit = 0 WHERE {step} = 1",
+        corruption: "INSERT INTO tasker.step_attempts_failed (task_id, batch_id, registration_id, seq, dispatched_at, step_number,
+                         attempt, lane, final, cause, error_class, error_message)
+                     SELECT task_id, batch_id, registration_id, seq, dispatched_at, step_number, 1000, lane, true, 'failed', '', ''
+                     FROM tasker.step_outcomes WHERE {step} = 1",
     },
     Invariant {
         name: "the groups of a lane are counted without a gap, up to what the lane says",
@@ -191,12 +194,11 @@ pub const INVARIANTS: [Invariant; 19] = [
     Invariant {
         name: "every task has its template and all of its steps",
         violations: "SELECT count(*) FROM tasker.tasks AS task
-                     WHERE NOT EXISTS (SELECT FROM tasker.template_steps AS definition
-                                       WHERE definition.template_id = task.template_id)
-                        OR (SELECT count(*) FROM tasker.template_steps AS definition
-                            WHERE definition.template_id = task.template_id)
-                           <> (SELECT count(*) FROM tasker.steps AS step WHERE step.task_id = task.task_id)",
-        corruption: "DELETE FROM tasker.steps WHERE {step} = 3",
+                     LEFT JOIN tasker.task_templates AS template USING (template_id)
+                     WHERE template.template_id IS NULL OR (
+                         SELECT count(*) = max(step_number) + 1 FROM tasker.template_steps AS definition
+                         WHERE definition.template_id = task.template_id) IS NOT TRUE",
+        corruption: "DELETE FROM tasker.template_steps WHERE step_number = 1",
     },
     Invariant {
         name: "no row belongs to a step that does not exist",
@@ -208,12 +210,12 @@ pub const INVARIANTS: [Invariant; 19] = [
                      ) AS part WHERE NOT EXISTS (
                          SELECT FROM tasker.steps AS step
                          WHERE step.task_id = part.task_id AND step.step_number = part.step_number)",
-        corruption: "DELETE FROM tasker.steps WHERE {step} = 3",
+        corruption: "DELETE FROM tasker.template_steps WHERE step_number = 3",
     },
     Invariant {
         name: "no row belongs to a task, batch or registration that does not exist",
-        violations: "SELECT (SELECT count(*) FROM tasker.steps AS step WHERE NOT EXISTS (
-                                 SELECT FROM tasker.tasks AS task WHERE task.task_id = step.task_id))
+        violations: "SELECT (SELECT count(*) FROM tasker.step_outcomes AS outcome WHERE NOT EXISTS (
+                                 SELECT FROM tasker.tasks AS task WHERE task.task_id = outcome.task_id))
                           + (SELECT count(*) FROM tasker.idempotency_keys AS key WHERE NOT EXISTS (
                                  SELECT FROM tasker.tasks AS task
                                  WHERE task.task_id = key.task_id AND task.idempotency_key = key.key))
