@@ -1,11 +1,14 @@
 //! What is reported of a run, and how it is put together from what was seen before and after.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::distribution::{Latency, Recorder, Spread, spread};
+use super::limit::{self, GroupSize, LimitOptions, LimitReport};
 use super::processes::{self, Usage};
 use super::{Error, Machine, Options, Pace, Passed, RegisteredTemplate, health, round_trip};
 use crate::client::Client;
@@ -14,6 +17,12 @@ use crate::store::{Mark, Measure, Server};
 
 /// The lane that a broker owns.
 const LANE: i16 = 1;
+
+/// Bytes of a result when other workers than the native ones have made it, about.
+const RESULT_BYTES: usize = 100;
+
+/// The limit is measured for no longer than this.
+const LIMIT_MAX: Duration = Duration::from_secs(60);
 
 /// Tasks whose steps' times are read, evenly spread over the run.
 const SAMPLE: usize = 2_000;
@@ -69,6 +78,10 @@ pub struct Report {
     pub memory: Memory,
     /// What was written, for a comparison with what Postgres alone takes.
     pub written: Option<Written>,
+    /// What Postgres alone takes for the same rows in groups of the same sizes, when that was measured.
+    pub limit: Option<LimitReport>,
+    /// Steps a second of the run to those of the limit.
+    pub ratio_to_limit: Option<f64>,
 }
 
 /// How the load was made.
@@ -134,6 +147,39 @@ pub struct Memory {
 pub struct Written {
     /// Rows of a group, and how many groups had so many.
     pub group_sizes: Vec<(u32, u64)>,
+    /// Steps of a batch, on average.
+    pub steps_per_batch: f64,
+}
+
+impl Report {
+    /// Measures what Postgres alone takes for the rows of this run, in a database of its own beside the broker's.
+    pub fn measure_limit(
+        &mut self,
+        options: &Options,
+        url: &str,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), limit::Error> {
+        let Some(written) = &self.written else { return Ok(()) };
+        let whole = |number: f64| NonZeroU32::new(number.round() as u32).unwrap_or(NonZeroU32::MIN);
+        let sizes = written.group_sizes.iter();
+        let limit = limit::measure(
+            &LimitOptions {
+                url: url.to_owned(),
+                steps_per_task: whole(self.setting.steps_per_task as f64),
+                context_bytes: options.context_bytes,
+                result_bytes: options.work.as_ref().map_or(RESULT_BYTES, |work| work.result_bytes),
+                batch_steps: whole(written.steps_per_batch),
+                tasks_per_command: whole(options.tasks_per_message as f64),
+                groups: sizes.filter_map(|(rows, n)| Some((GroupSize::Rows(NonZeroU32::new(*rows)?), *n))).collect(),
+                steps: self.steps,
+                time_max: LIMIT_MAX,
+            },
+            stop,
+        )?;
+        self.ratio_to_limit = Some(per(self.steps_per_second, limit.steps_per_second));
+        self.limit = Some(limit);
+        Ok(())
+    }
 }
 
 /// All that is looked at before a run and after it.
@@ -267,7 +313,9 @@ async fn ask(measure: &Measure, before: Mark, tasks: &[Uuid], report: &mut Repor
     }
     report.ready_to_started = Some(queued.latency());
     report.started_to_accepted = Some(ran.latency());
-    report.written = Some(Written { group_sizes: measure.group_sizes(LANE, before.seq, after.seq).await? });
+    let group_sizes = measure.group_sizes(LANE, before.seq, after.seq).await?;
+    let steps_per_batch = measure.steps_per_batch(LANE, before.seq, after.seq, *first).await?;
+    report.written = Some(Written { group_sizes, steps_per_batch });
     Ok(())
 }
 

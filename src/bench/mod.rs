@@ -96,6 +96,9 @@ pub enum Error {
     /// The operating system refused something.
     #[error("{0}")]
     System(#[from] std::io::Error),
+    /// Whoever watches wants no more.
+    #[error("interrupted")]
+    Interrupted,
     /// Nothing moves.
     #[error("no task has ended for {} s; {left} are open. Does a worker serve {template}?", .waited.as_secs())]
     Stalled {
@@ -169,8 +172,8 @@ const LATE: Duration = Duration::from_secs(2);
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Puts the load on the broker and counts. `watch` is told how far it is, some times a second.
-pub fn run(options: &Options, watch: impl FnMut(Progress)) -> Result<Report, Error> {
+/// Puts the load on the broker and counts. `watch` is told how far it is, some times a second, and says whether to go on.
+pub fn run(options: &Options, mut watch: impl FnMut(Progress) -> bool) -> Result<Report, Error> {
     let mut client = Client::connect_with(&options.target.work, options.target.keys.as_ref(), options.target.timeout)?;
     let template = register(&mut client, &options.shape)?;
     let shared = Arc::new(Shared::default());
@@ -178,7 +181,7 @@ pub fn run(options: &Options, watch: impl FnMut(Progress)) -> Result<Report, Err
     let listener = completions::listen(&options.target, &template.key, &shared)?;
     let workers = Workers::start(options, &template, &shared)?;
     let run = Run { options, template: &template, shared: &shared };
-    let report = run.all(&mut client, watch);
+    let report = run.all(&mut client, &mut watch);
     drop(ending);
     workers.join();
     listener.join().unwrap_or_else(|panic| resume_unwind(panic));
@@ -221,10 +224,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(&self, client: &mut Client, watch: impl FnMut(Progress)) -> Result<Report, Error> {
+    fn all(&self, client: &mut Client, watch: &mut dyn FnMut(Progress) -> bool) -> Result<Report, Error> {
         self.probe(client)?;
         if self.options.warm_up > 0 {
-            self.pass(client, self.options.warm_up, Pace::default(), |_| {})?;
+            self.pass(client, self.options.warm_up, Pace::default(), watch)?;
         }
         let before = Before::take(self.options, client)?;
         let passed = self.pass(client, self.options.tasks, self.options.pace, watch)?;
@@ -260,7 +263,7 @@ impl Run<'_> {
         client: &mut Client,
         tasks: u64,
         pace: Pace,
-        mut watch: impl FnMut(Progress),
+        watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Passed, Error> {
         self.shared.reset();
         let began = Instant::now();
@@ -271,7 +274,9 @@ impl Run<'_> {
             self.shared.check()?;
             let submitted = self.shared.submitted.load(Ordering::Relaxed);
             let ended = self.shared.ended.load(Ordering::Relaxed);
-            watch(Progress { submitted, ended, tasks });
+            if !watch(Progress { submitted, ended, tasks }) {
+                return Err(Error::Interrupted);
+            }
             if ended >= tasks {
                 break;
             }

@@ -1,33 +1,54 @@
 //! `tasker bench`: what this broker on this machine can do.
 
+mod interrupt;
+mod limit;
 mod private;
 mod table;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{print, print_json};
 use super::{Exit, Failure, Format, Global, template, time};
 use crate::bench::{self, Options, Pace, Progress, Shape, ShapeError, Target, Work};
+use interrupt::Interrupt;
 use private::PrivateBroker;
 
 const EXAMPLES: &str = "\
 Examples:
-  tasker bench --start                                  a broker and a Postgres of its own, native workers
+  tasker bench --start --with-limit                     a broker and a Postgres of its own, native workers,
+                                                        and what Postgres alone takes for the same rows
   tasker bench --start --in-flight 1 --tasks 1000       the latency of a lone task
   tasker bench --start --open-loop --rate 2000          latencies at 2,000 tasks a second
   tasker bench --broker tcp://… --events tcp://… --worker none --template my.yaml
                                                         against workers that run already";
 
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write the rows of a run without a broker: what Postgres alone takes
+    Limit(limit::Arguments),
+}
+
+#[derive(Debug, Args)]
+struct Run {
     /// Start a broker with a private Postgres for the time of the run, in a folder that is removed afterwards
     #[arg(long)]
     start: bool,
+    /// Then write the same rows in groups of the same sizes without a broker, and tell the ratio
+    #[arg(long)]
+    with_limit: bool,
     /// The broker's database, for WAL, the CPU time of Postgres and the times of steps [default: that of --start]
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, conflicts_with = "start")]
     database: Option<String>,
@@ -97,17 +118,36 @@ fn positive(text: &str) -> Result<f64, String> {
 
 impl Arguments {
     pub(super) fn run(self, global: &Global) -> Result<Exit, Failure> {
+        match self.command {
+            Some(Command::Limit(arguments)) => arguments.run(global),
+            None => self.run.run(global),
+        }
+    }
+}
+
+impl Run {
+    fn run(self, global: &Global) -> Result<Exit, Failure> {
         let shape = self.shape()?;
-        let private = if self.start { Some(PrivateBroker::start()?) } else { None };
+        let interrupt = Interrupt::listen()?;
+        let private = if self.start { Some(PrivateBroker::start(&interrupt)?) } else { None };
         let target = match &private {
             Some(broker) => broker.target(global.timeout),
             None => self.target(global)?,
         };
         let options = self.options(target, shape);
         let bar = progress();
-        let report = bench::run(&options, |progress| show(&bar, progress));
+        let report = bench::run(&options, |progress| {
+            show(&bar, progress);
+            !interrupt.is_asked()
+        });
         bar.finish_and_clear();
-        let report = report.map_err(|error| with_log(error.into(), private.as_ref()))?;
+        let mut report = report.map_err(|error| with_log(error.into(), private.as_ref()))?;
+        if self.with_limit {
+            let url = options.target.database_url.as_deref().ok_or_else(|| {
+                Failure::usage("--with-limit writes to the broker's server, and --database does not say where that is")
+            })?;
+            report.measure_limit(&options, url, interrupt.asked())?;
+        }
         match global.output {
             Format::Text => print(&table::render(&report))?,
             Format::Json => print_json(&report)?,
@@ -182,6 +222,7 @@ impl From<bench::Error> for Failure {
             bench::Error::Client(error) => error.into(),
             bench::Error::Store(error) => error.into(),
             bench::Error::Task(_) | bench::Error::Worker(_) => Failure::new(Exit::Refused, error.to_string()),
+            bench::Error::Interrupted => interrupt::failure(),
             bench::Error::Stalled { .. } => Failure::new(Exit::TimeIsUp, error.to_string()),
             bench::Error::Socket(_) | bench::Error::System(_) => Failure::new(Exit::Broken, error.to_string()),
         }

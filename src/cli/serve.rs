@@ -117,7 +117,7 @@ pub(super) fn serve(
 }
 
 /// Catches the signals that ask for an end, and those that ask to reload, from now on.
-fn listen(hangup_ends: bool) -> io::Result<(Receiver<&'static str>, Receiver<()>)> {
+pub(super) fn listen(hangup_ends: bool) -> io::Result<(Receiver<&'static str>, Receiver<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let entered = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt())?;

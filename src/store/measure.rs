@@ -126,6 +126,13 @@ impl Measure {
         Ok(sizes.collect::<Result<_, sqlx::Error>>()?)
     }
 
+    /// Steps of a batch on average, of those that were dispatched between two marks of a lane; `first` is an id from before.
+    pub async fn steps_per_batch(&self, lane: i16, after: i64, until: i64, first: Uuid) -> Result<f64, Error> {
+        let sql = "SELECT coalesce(avg(cardinality(task_ids)), 0)::float8 FROM tasker.batches
+                   WHERE batch_id >= $4 AND lane = $1 AND seq > $2 AND seq <= $3";
+        Ok(sqlx::query_scalar(sql).bind(lane).bind(after).bind(until).bind(first).fetch_one(&self.pool).await?)
+    }
+
     /// Completed steps among those of the tasks from the first to the last id.
     pub async fn completed_steps(&self, first: Uuid, last: Uuid) -> Result<u64, Error> {
         let count: i64 = sqlx::query_scalar(

@@ -2,14 +2,16 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Stage, repository};
+use crate::support::{PATIENCE, Stage, repository};
 
 fn bench(arguments: &[&str]) -> Output {
     bench_in(&std::env::temp_dir(), arguments)
@@ -17,9 +19,27 @@ fn bench(arguments: &[&str]) -> Output {
 
 /// A run whose temporary things are in this folder.
 fn bench_in(folder: &Path, arguments: &[&str]) -> Output {
+    command_in(folder, arguments).output().expect("it can be started")
+}
+
+fn command_in(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tasker"));
     command.args(["bench", "--timeout", "60s"]).args(arguments).stdin(Stdio::null());
-    command.env_remove("DATABASE_URL").env("TMPDIR", folder).output().expect("it can be started")
+    command.env_remove("DATABASE_URL").env("TMPDIR", folder);
+    command
+}
+
+fn passable_folder() -> TempDir {
+    let folder = TempDir::with_prefix("b").expect("there is a temporary folder");
+    // Under root Postgres runs as another user, who must get through.
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("it is ours");
+    folder
+}
+
+/// What is in a folder.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let found = fs::read_dir(folder).expect("it is ours");
+    found.map(|entry| entry.expect("an entry").path()).collect()
 }
 
 fn report(output: &Output) -> Value {
@@ -43,11 +63,11 @@ fn is_distributed(report: &Value, path: &str, count: f64) {
 
 #[test]
 fn a_run_with_a_broker_of_its_own_counts_every_task_and_leaves_nothing_behind() {
-    let folder = TempDir::with_prefix("b").expect("there is a temporary folder");
-    // Under root Postgres runs as another user, who must get through.
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("it is ours");
-    let output =
-        bench_in(folder.path(), &["--start", "--tasks", "300", "--warm-up", "50", "--shape", "diamond", "-o", "json"]);
+    let folder = passable_folder();
+    let output = bench_in(
+        folder.path(),
+        &["--start", "--tasks", "300", "--warm-up", "50", "--shape", "diamond", "--with-limit", "-o", "json"],
+    );
     let report = report(&output);
     assert_eq!((number(&report, "/tasks"), number(&report, "/steps")), (300.0, 1_200.0));
     assert_eq!((number(&report, "/tasks_failed"), number(&report, "/ends_unheard")), (0.0, 0.0));
@@ -66,11 +86,13 @@ fn a_run_with_a_broker_of_its_own_counts_every_task_and_leaves_nothing_behind() 
     // Groups that committed between the two looks, of broker and database.
     assert!((in_database - groups).abs() <= 5.0, "{in_database} groups in the database, {groups} by the broker");
     assert!(number(&report, "/wal_bytes_per_step") > 100.0);
+    let ratio = number(&report, "/steps_per_second") / number(&report, "/limit/steps_per_second");
+    assert!((number(&report, "/ratio_to_limit") / ratio - 1.0).abs() < 0.001);
+    assert_eq!(number(&report, "/limit/steps"), 1_200.0);
     for process in ["broker_us", "postgres_us", "bench_us"] {
         assert!(number(&report, &format!("/cpu/{process}")) > 0.0, "{process}");
     }
-    let left: Vec<_> = fs::read_dir(folder.path()).expect("it is ours").collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert!(entries(folder.path()).is_empty(), "{:?}", entries(folder.path()));
 }
 
 #[test]
@@ -112,6 +134,27 @@ fn workers_that_run_already_are_measured_at_a_fixed_rate() {
     assert!(number(&report, "/cpu/workers_us") > 0.0);
     assert!(number(&report, "/memory/workers_bytes") > 1e6);
     assert!(worker.stop().success());
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    let folder = passable_folder();
+    let mut command = command_in(folder.path(), &["--start", "--tasks", "100000000"]);
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("it can be started");
+    let deadline = Instant::now() + PATIENCE;
+    let is_ready = || entries(folder.path()).iter().any(|broker| broker.join("ready").exists());
+    while !is_ready() {
+        assert!(Instant::now() < deadline, "no broker is ready");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let broker = entries(folder.path())[0].join("ready");
+    let broker: Value = serde_json::from_slice(&fs::read(broker).expect("it is ready")).expect("it is JSON");
+    let pid = i32::try_from(child.id()).expect("a process number");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(7));
+    assert!(entries(folder.path()).is_empty(), "the folder of the broker is still there");
+    let broker = broker["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a process number");
+    assert!(kill(Pid::from_raw(broker), None).is_err(), "the broker runs on");
 }
 
 #[test]

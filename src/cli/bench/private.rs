@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::super::serve::broken;
 use super::super::{Exit, Failure};
+use super::interrupt::{self, Interrupt};
 use crate::bench::Target;
 
 /// A new cluster takes some seconds, on a busy machine ten times that.
@@ -41,7 +42,7 @@ struct Ready {
 
 impl PrivateBroker {
     /// Starts it with the configuration that the environment gives, and waits until it is ready.
-    pub(super) fn start() -> Result<PrivateBroker, Failure> {
+    pub(super) fn start(interrupt: &Interrupt) -> Result<PrivateBroker, Failure> {
         let folder = Folder::new().map_err(|error| broken("make a folder for the broker", &error))?;
         let program = std::env::current_exe().map_err(|error| broken("find this program", &error))?;
         let log = File::create(folder.log()).map_err(|error| broken("make the broker's log", &error))?;
@@ -51,11 +52,11 @@ impl PrivateBroker {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().map_err(|error| broken("start the broker", &error))?;
         let mut broker = PrivateBroker { child, folder, ready: Ready::default() };
-        broker.ready = broker.await_ready()?;
+        broker.ready = broker.await_ready(interrupt)?;
         Ok(broker)
     }
 
-    fn await_ready(&mut self) -> Result<Ready, Failure> {
+    fn await_ready(&mut self, interrupt: &Interrupt) -> Result<Ready, Failure> {
         let deadline = Instant::now() + START_MAX;
         loop {
             if let Ok(text) = fs::read_to_string(self.folder.path("ready")) {
@@ -65,6 +66,9 @@ impl PrivateBroker {
             if ended.is_some() || Instant::now() > deadline {
                 let message = format!("the broker did not start; it said:\n{}", self.last_words());
                 return Err(Failure::new(Exit::Broken, message));
+            }
+            if interrupt.is_asked() {
+                return Err(interrupt::failure());
             }
             std::thread::sleep(LOOK);
         }

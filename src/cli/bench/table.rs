@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::output::{Table, or_dash};
+use crate::bench::limit::LimitReport;
 use crate::bench::{Latency, Machine, Report, Spread};
 
 /// All figures, with what they depend on.
@@ -115,7 +116,44 @@ fn costs(report: &Report) -> String {
     if let Some(bytes) = report.wal_bytes_per_step {
         let _ = writeln!(text, "\nWAL         {} bytes a step", number(bytes));
     }
+    if let (Some(limit), Some(ratio)) = (&report.limit, report.ratio_to_limit) {
+        let _ = writeln!(
+            text,
+            "limit       {} steps/s by Postgres alone: the run reached {:.0} % of it\n{}",
+            number(limit.steps_per_second),
+            ratio * 100.0,
+            indented(&render_limit(limit))
+        );
+    }
     text
+}
+
+/// What Postgres alone takes.
+pub(super) fn render_limit(limit: &LimitReport) -> String {
+    let commits = &limit.commit_ms;
+    let mut text = format!(
+        "{} steps of {} tasks in {} groups and {:.2} s: {} steps/s\ncommit p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms\n",
+        number(limit.steps as f64),
+        number(limit.tasks as f64),
+        number(limit.groups as f64),
+        limit.seconds,
+        number(limit.steps_per_second),
+        commits.p50,
+        commits.p99,
+        commits.max,
+    );
+    let _ = writeln!(
+        text,
+        "a step: {} bytes of WAL, {} us CPU of Postgres, {:.1} us of the writer",
+        number(limit.wal_bytes_per_step),
+        or_dash(limit.postgres_cpu_us_per_step.map(|us| format!("{us:.1}"))),
+        limit.client_cpu_us_per_step,
+    );
+    text
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("            {line}\n")).collect::<String>().trim_end().to_owned()
 }
 
 /// With a comma between thousands.
