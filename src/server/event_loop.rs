@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::admission::{self, UNDECIDED_REQUESTS_MAX, Weight};
 use super::clock::Clock;
+use super::gathered::Gathered;
 use super::health::{Health, Postgres};
 use super::inbox;
 use super::reads::Reads;
@@ -66,36 +67,9 @@ pub(crate) enum End {
     Failed(super::Error),
 }
 
-/// A group that gathers, or is with the writer.
-#[derive(Default)]
-pub(super) struct Gathered {
-    /// What it was made of, to be handled again when the database refuses it.
-    pub events: Vec<Event>,
-    pub effects: Effects,
-    /// What the server itself has to say.
-    pub messages: Vec<Outgoing>,
-    /// Inbox rows that it removes.
-    pub inbox_rows: Vec<i64>,
-    /// How much of all that there is.
-    pub weight: Weight,
-    /// Saves and deliveries that are in `weight`.
-    weighed: (usize, usize),
-    /// When the writer got it, and how much there was to save.
-    handed_over: Option<(Instant, usize)>,
-}
-
-impl Gathered {
-    /// Weighs what was decided since the last time.
-    fn weigh(&mut self) {
-        let (saves, deliveries) = self.weighed;
-        self.weight.add(Weight::of(&self.effects, saves, deliveries));
-        self.weighed = (self.effects.saves.len(), self.effects.deliveries.len());
-    }
-}
-
 /// Runs until told to stop. What recovery decided goes out with the first group.
 pub(crate) fn run(parts: Parts, recovered: Effects) -> End {
-    let gathering = Gathered { effects: recovered, ..Gathered::default() };
+    let gathering = Gathered::of(recovered);
     let heard = parts.clock.now().mono;
     let mut state = Loop {
         parts,
@@ -172,7 +146,9 @@ impl Loop {
         }
         self.decide([]);
         self.stopping = self.is_drained();
-        self.hand_over();
+        if !self.waits_for_company() {
+            self.hand_over();
+        }
         if self.in_flight.is_some() {
             // Whoever has no answer to it sends it again, to the next broker.
             let in_vain = self.is_time_up() && self.parts.health.is_postgres_down();
@@ -219,7 +195,9 @@ impl Loop {
         let until = next.and_then(|at| self.parts.clock.instant(at.min(look_up)));
         // Past it only the writer is waited for.
         let stop_by = self.stop_by.filter(|_| !self.is_time_up());
-        let timer = until.into_iter().chain(stop_by).min().map_or_else(never, crossbeam_channel::at);
+        // While a group is with the writer, its verdict is awaited.
+        let company = self.gathering.may_wait_until().filter(|_| self.in_flight.is_none());
+        let timer = until.into_iter().chain(stop_by).chain(company).min().map_or_else(never, crossbeam_channel::at);
         crossbeam_channel::select! {
             recv(inputs) -> input => if let Ok(input) = input { self.take_input(input, events, verdict) },
             recv(peers) -> incoming => match incoming {
@@ -344,6 +322,11 @@ impl Loop {
             engine.handle(now, event.clone(), &mut self.gathering.effects);
         }
         self.gathering.events.push(event);
+    }
+
+    /// Whether what has gathered may be committed later.
+    fn waits_for_company(&self) -> bool {
+        self.stop_by.is_none() && self.gathering.may_wait_until().is_some_and(|until| Instant::now() < until)
     }
 
     /// Gives what has gathered to the writer, unless a group is with it already.
