@@ -31,7 +31,7 @@ impl Broker {
     }
 
     fn at(endpoint: &str) -> Result<Broker, Error> {
-        let (sender, inbox) = crossbeam_channel::bounded(100);
+        let (sender, inbox) = crossbeam_channel::unbounded();
         let KeyPair { public, secret: key } = KeyPair::generate();
         let access = Access::new(&[]);
         let options = Options {
@@ -42,6 +42,7 @@ impl Broker {
             peers_max: 100,
             connections_max: 100,
             peer_bytes_max: 1_000_000,
+            inbox_events_max: 100,
             inbox_bytes_max: 1_000_000,
             payload_bytes_max: 1_000,
             message_bytes_max: 100_000,

@@ -29,6 +29,7 @@ fn options() -> Options {
         message_bytes_max: 100_000,
         template_bytes_max: 1_000,
         tasks_per_command_max: 20,
+        inbox_events_max: 100,
         inbox_bytes_max: 1_000_000,
         broker_id: Uuid::from_u128(1),
         epoch: 3,
@@ -51,7 +52,7 @@ struct Broker {
 
 impl Broker {
     fn start(options: Options) -> Broker {
-        let (sender, inbox) = crossbeam_channel::bounded(100);
+        let (sender, inbox) = crossbeam_channel::unbounded();
         Broker { gateway: Gateway::start(options, sender).expect("loopback can be bound"), inbox }
     }
 
@@ -327,7 +328,7 @@ async fn tcp_and_ipc_endpoints_serve_alike() {
 fn endpoints_that_cannot_be_bound_are_named() {
     let start = |endpoint: &str| {
         let work = vec![endpoint.to_owned()];
-        Gateway::start(Options { work, ..options() }, crossbeam_channel::bounded(1).0).expect_err(endpoint)
+        Gateway::start(Options { work, ..options() }, crossbeam_channel::unbounded().0).expect_err(endpoint)
     };
     for endpoint in ["tcp://0.0.0.0:0", "tcp://*:0"] {
         assert!(matches!(start(endpoint), Error::Insecure { .. }), "{endpoint}");
@@ -347,8 +348,7 @@ fn endpoints_that_cannot_be_bound_are_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_inbox_refuses_commands_and_keeps_the_last_heartbeat_of_each_worker() {
-    let (sender, inbox) = crossbeam_channel::bounded(2);
-    let broker = Broker { gateway: Gateway::start(options(), sender).expect("loopback can be bound"), inbox };
+    let broker = Broker::start(Options { inbox_events_max: 2, ..options() });
     let mut client = broker.client().await;
     let mut worker = WorkerPeer::connect(&broker.gateway.endpoints().work[0], "w").await;
     let commands: Vec<HealthCheck> = (0..3).map(|_| health_check()).collect();

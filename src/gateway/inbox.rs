@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::Sender;
 use tasker_engine::{Event, PeerId};
 
 use super::{Budget, Incoming, Received};
 
 pub(super) struct Inbox {
+    /// Without a bound of its own, because a bounded one takes its memory at once.
     sender: Sender<Received>,
+    events_max: usize,
     budget: Arc<Budget>,
     /// The last heartbeat of each peer that there was no room for.
     beats: BTreeMap<PeerId, Incoming>,
@@ -27,14 +29,14 @@ pub(super) enum Full {
 }
 
 impl Inbox {
-    pub(super) fn new(sender: Sender<Received>, budget: Arc<Budget>) -> Inbox {
-        Inbox { sender, budget, beats: BTreeMap::new(), unreachable: BTreeSet::new() }
+    pub(super) fn new(sender: Sender<Received>, events_max: usize, budget: Arc<Budget>) -> Inbox {
+        Inbox { sender, events_max, budget, beats: BTreeMap::new(), unreachable: BTreeSet::new() }
     }
 
     /// Whether there is room for a command of this size. What waits goes first.
     pub(super) fn room(&mut self, bytes: u64) -> Result<(), Full> {
-        if !self.hand_over() || self.sender.is_full() {
-            return Err(Full::Events(self.sender.capacity().map_or(u64::MAX, |events| events as u64)));
+        if !self.hand_over() || self.is_full() {
+            return Err(Full::Events(u64::try_from(self.events_max).unwrap_or(u64::MAX)));
         }
         if !self.budget.has_room(bytes) {
             return Err(Full::Bytes(self.budget.bytes_max()));
@@ -45,9 +47,17 @@ impl Inbox {
     /// Takes a command that there is room for.
     pub(super) fn put(&mut self, incoming: Incoming, bytes: u64) {
         self.budget.take(bytes);
-        // The gateway's thread is the only sender. An inbox without a reader takes nothing any more: whoever stopped the
-        // engine stops this thread next.
-        let _ = self.sender.try_send(Received { incoming, bytes });
+        self.send(Received { incoming, bytes });
+    }
+
+    /// The gateway's thread is the only sender, so that there is room still for whoever has looked.
+    fn is_full(&self) -> bool {
+        self.sender.len() >= self.events_max
+    }
+
+    fn send(&self, received: Received) {
+        // An inbox without a reader takes nothing any more: whoever stopped the engine stops this thread next.
+        let _ = self.sender.send(received);
     }
 
     /// Takes a heartbeat. `false` when it has replaced an earlier one of the peer that was waiting: the newer says all that
@@ -65,20 +75,13 @@ impl Inbox {
 
     /// Hands over what waits; `false` when there is no room for all of it.
     pub(super) fn hand_over(&mut self) -> bool {
-        while let Some((peer, incoming)) = self.beats.pop_first() {
-            if let Err(TrySendError::Full(beat)) = self.sender.try_send(Received { incoming, bytes: 0 }) {
-                self.beats.insert(peer, beat.incoming);
-                return false;
-            }
+        while !self.is_full() {
+            let beat = self.beats.pop_first().map(|(_, beat)| beat);
+            let lost = || Some(Incoming::Event(Event::PeerUnreachable { peer: self.unreachable.pop_first()? }));
+            let Some(incoming) = beat.or_else(lost) else { return true };
+            self.send(Received { incoming, bytes: 0 });
         }
-        while let Some(peer) = self.unreachable.pop_first() {
-            let incoming = Incoming::Event(Event::PeerUnreachable { peer });
-            if let Err(TrySendError::Full(_)) = self.sender.try_send(Received { incoming, bytes: 0 }) {
-                self.unreachable.insert(peer);
-                return false;
-            }
-        }
-        true
+        !self.waits()
     }
 
     /// Whether something waits for room.

@@ -69,6 +69,8 @@ pub struct Options {
     pub template_bytes_max: u64,
     /// Most requests in one `InitializeTask`.
     pub tasks_per_command_max: u32,
+    /// Most messages that may wait for the reader of the inbox.
+    pub inbox_events_max: usize,
     /// Most bytes of messages that were read and are not done with.
     pub inbox_bytes_max: u64,
     /// The broker process.
@@ -209,7 +211,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Binds the sockets and starts carrying. What peers say goes to `inbox`. While that is full, or the [`Budget`] is used
+    /// Binds the sockets and starts carrying. What peers say goes to `inbox`. While enough waits there, or the [`Budget`] is used
     /// up, messages are read on and refused as `overloaded`; heartbeats wait, one a peer.
     pub fn start(options: Options, inbox: Sender<Received>) -> Result<Gateway, Error> {
         let sockets = Sockets::bind(&options)?;
@@ -217,7 +219,9 @@ impl Gateway {
         let (parcels, outgoing) = crossbeam_channel::bounded(limits::OUTBOX_GROUPS_MAX);
         let wake = Arc::new(Wake::new().map_err(Error::Thread)?);
         let budget = Arc::new(Budget::new(options.inbox_bytes_max));
-        let carrier = Carrier::new(options, sockets, outgoing, wake.clone(), Inbox::new(inbox, budget.clone()));
+        let events_max = options.inbox_events_max;
+        let carrier =
+            Carrier::new(options, sockets, outgoing, wake.clone(), Inbox::new(inbox, events_max, budget.clone()));
         let builder = std::thread::Builder::new().name("gateway".to_owned());
         let thread = builder.spawn(move || carrier.run()).map_err(Error::Thread)?;
         Ok(Gateway { endpoints, outbox: Outbox { parcels, wake }, budget, thread: Some(thread) })

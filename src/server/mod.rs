@@ -110,7 +110,7 @@ impl Broker {
         let mut effects = Effects::default();
         let engine = runtime.block_on(recovery::recover(&pool, &config, clock.now(), &mut effects))?;
 
-        let (to_loop, peers) = crossbeam_channel::bounded(config.limits.inbox_events_max as usize);
+        let (to_loop, peers) = crossbeam_channel::unbounded();
         let gateway = Gateway::start(gateway_options(&config, security, broker_id, claimed.epoch()), to_loop)?;
         let (inputs, for_loop) = crossbeam_channel::unbounded();
         let (groups, for_writer) = tokio::sync::mpsc::unbounded_channel();
@@ -242,6 +242,7 @@ fn gateway_options(
         message_bytes_max: config.limits.message_bytes_max,
         template_bytes_max: config.limits.template_bytes_max,
         tasks_per_command_max: config.limits.tasks_per_command_max,
+        inbox_events_max: config.limits.inbox_events_max as usize,
         inbox_bytes_max: config.limits.inbox_bytes_max,
         broker_id,
         epoch,
