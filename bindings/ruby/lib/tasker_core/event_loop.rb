@@ -9,7 +9,8 @@ module TaskerCore
   #
   # 1. Runs what other threads post, in order.
   # 2. Lets each source read what has arrived, and fires timers.
-  # 3. Then waits in one poll for the next message, post or timer; when there is more to do, it only looks.
+  # 3. Lets each source send what the turn has brought about, all in one go.
+  # 4. Then waits in one poll for the next message, post or timer; when there is more to do, it only looks.
   #
   # Other threads reach it through a queue, and wake it with one byte through a pipe when it sleeps. It never runs
   # anything of the application.
@@ -72,7 +73,8 @@ module TaskerCore
       wake
     end
 
-    # Adds something with `pump` (true when it may have more), `poll_sockets` and `close`. Only in the loop's thread.
+    # Adds something with `pump` (true when it may have more), `flush`, `poll_sockets` and `close`. Only in the loop's
+    # thread.
     def add(source) = @sources << source
     def remove(source) = @sources.delete(source)&.close
 
@@ -118,6 +120,7 @@ module TaskerCore
       @sources.each { |source| busy = true if source.pump }
       fire_timers
       @before_sleep&.call
+      @sources.each(&:flush)
       @awake = false
       poll(busy || @stopping || !@posted.empty? ? 0 : timeout_ms)
     end

@@ -7,7 +7,8 @@ require_relative 'zmq'
 module TaskerCore
   # One DEALER connected to a broker, used in an {EventLoop}.
   #
-  # 1. Sends messages at once, or keeps them until there is a connection with room.
+  # 1. Sends the messages of a turn of the loop together, so that the broker can handle them in one go, or keeps them
+  #    until there is a connection with room.
   # 2. Hands each message that arrives to the owner; bytes that are none are logged and dropped.
   # 3. Tells the owner when the connection comes and goes, and when the broker refuses the key.
   #
@@ -15,7 +16,7 @@ module TaskerCore
   class Link
     # Messages read before others get their turn.
     BURST = 256
-    # Messages kept while there is no connection; whoever sends more is told so.
+    # Messages kept while there is no room for them; whoever sends more is told so.
     OUTBOX_MAX = 10_000
     # A path on which nothing is acknowledged for so long is dead, and the connection is made anew; as the broker does.
     UNACKNOWLEDGED_MS = 20_000
@@ -47,13 +48,12 @@ module TaskerCore
     end
 
     # @param expires_at [Float, nil] when the message is of no use any more, on the monotonic clock
-    # @return [Boolean] `false` when there is no connection and too much is waiting already
+    # @return [Boolean] `false` when there is no room and too much is waiting already
     def send(type, fields, expires_at: nil)
-      frames = Protocol.encode(type, fields)
-      return true if @outbox.empty? && @socket.send_frames(frames)
+      flush if @outbox.size >= OUTBOX_MAX
       return false if @outbox.size >= OUTBOX_MAX
 
-      @outbox << [frames, expires_at]
+      @outbox << [Protocol.encode(type, fields), expires_at]
       true
     end
 
@@ -62,12 +62,22 @@ module TaskerCore
 
     def pump
       busy = @monitor.read { |what, address| note_connection(what, address) }
-      flush
       BURST.times do
         frames = @socket.receive or return busy
         deliver(frames)
       end
       true
+    end
+
+    def flush
+      now = nil
+      until @outbox.empty?
+        frames, expires_at = @outbox.first
+        expired = expires_at && expires_at < (now ||= Clock.now)
+        return unless expired || @socket.send_frames(frames)
+
+        @outbox.shift
+      end
     end
 
     def poll_sockets = [[@socket, !@outbox.empty?], @monitor.poll_socket]
@@ -113,17 +123,6 @@ module TaskerCore
       @refused = true
       @logger.error(error.message)
       @owner.link_refused(error) unless up?
-    end
-
-    def flush
-      now = nil
-      until @outbox.empty?
-        frames, expires_at = @outbox.first
-        expired = expires_at && expires_at < (now ||= Clock.now)
-        return unless expired || @socket.send_frames(frames)
-
-        @outbox.shift
-      end
     end
 
     def deliver(frames)

@@ -37,6 +37,9 @@ module TaskerCore
       true
     end
 
+    # It sends nothing.
+    def flush = nil
+
     def poll_sockets = [[@socket, false], @monitor.poll_socket]
 
     def close

@@ -22,6 +22,7 @@ class FakeBroker
       false
     end
 
+    def flush = nil
     def poll_sockets = [[socket, false]]
     def close = socket.close
   end

@@ -12,7 +12,7 @@ module TaskerCore
     class Control
       extend Forwardable
 
-      def_delegators :@subscriber, :pump, :poll_sockets, :close
+      def_delegators :@subscriber, :pump, :flush, :poll_sockets, :close
 
       # @yield [fields] a `Control`
       def initialize(endpoints, event_loop, logger, curve, &on_hint)
