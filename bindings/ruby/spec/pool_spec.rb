@@ -78,6 +78,23 @@ RSpec.describe TaskerCore::Worker::Pool do
     end
   end
 
+  it 'keeps an interrupt that comes too late from the next handler' do
+    gate = Thread::Queue.new
+    # Interrupted while its result is written, which is not the handler's own code.
+    result = Class.new(Hash) { define_method(:each_pair) { |&block| gate.pop and super(&block) } }
+    handlers.register('Slow', -> { result.new })
+    handlers.register('Quick', -> { 1 })
+    pool = new_pool(1)
+    slow, quick = jobs('Slow', 'Quick')
+    pool.push([slow, quick])
+    Thread.pass until gate.num_waiting == 1
+    expect(pool.interrupt(slow, TaskerCore::Worker::StepInterrupt.new('late'))).to be(true)
+    gate << true
+    expect(take(2).map { |job| [job, job.state] }).to eq([[slow, :complete], [quick, :complete]])
+  ensure
+    pool.stop
+  end
+
   it 'gives back what no thread has taken, and ends when it has nothing to do' do
     gate = Thread::Queue.new
     handlers.register('Wait', -> { gate.pop })

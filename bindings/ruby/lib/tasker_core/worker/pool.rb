@@ -26,7 +26,7 @@ module TaskerCore
 
       attr_reader :size
 
-      # @yield [job] in the pool's thread, when the job has ended
+      # @yield [job] in the pool's thread, when the job has ended; the pool must not be called from there
       def initialize(size, runner, &on_end)
         @size = size
         @runner = runner
@@ -116,33 +116,40 @@ module TaskerCore
       end
 
       def work(slot, index)
-        while (job = take(slot))
-          run(slot, job, index)
-          pass
+        while (job = exchange(slot))
+          run(job, turn)
         end
       ensure
-        # A thread that somebody ends while it wakes leaves that to others.
-        @lock.synchronize { wake_one }
+        thread_ended(slot, index)
       end
 
-      # The lock of Ruby goes to whoever has waited longest: that may be a thread that was woken for the next job, which
-      # gets a turn as well. Then the loop's thread is next.
-      def pass
-        now = Clock.now
-        return if now - @turn_began < TURN_SECONDS
-
-        @turn_began = now
-        Thread.pass
-      end
-
-      # Waits for the next job.
-      def take(slot)
-        @lock.synchronize do
-          rest(slot) while @waiting.empty? && !@closed
-          slot.job = @waiting.shift
-          wake_one
-          slot.job
+      # Gives back the job that the slot had, and waits for the next. From then on no interrupt is meant for the former;
+      # those that are on their way are let in and forgotten.
+      def exchange(slot)
+        interrupted = false
+        job = @lock.synchronize do
+          give_back(slot)
+          interrupted = slot.interrupted
+          next_job(slot) unless interrupted
         end
+        return job unless interrupted
+
+        slot.interrupted = false
+        forget_interrupt while Thread.pending_interrupt?
+        @lock.synchronize { next_job(slot) }
+      end
+
+      def give_back(slot)
+        job = slot.job or return
+        slot.job = nil
+        @on_end.call(job) if job.ended?
+      end
+
+      def next_job(slot)
+        rest(slot) while @waiting.empty? && !@closed
+        slot.job = @waiting.shift
+        wake_one
+        slot.job
       end
 
       # A slot may also wake by itself.
@@ -166,33 +173,37 @@ module TaskerCore
         @woken&.bell&.signal
       end
 
-      def run(slot, job, index)
+      # The lock of Ruby goes to whoever has waited longest: that may be a thread that was woken for the next job, which
+      # gets a turn as well. Then the loop's thread is next.
+      # @return [Float] the time
+      def turn
+        now = Clock.now
+        return now if now - @turn_began < TURN_SECONDS
+
+        @turn_began = now
+        Thread.pass
+        Clock.now
+      end
+
+      def run(job, now)
         job.state = :running
-        not_wanted?(job) ? job.state = :returned : @runner.run(job)
-      ensure
-        settle(slot)
-        replace(slot, job, index) unless job.ended? || @killed
-        @on_end.call(job) if job.ended?
+        not_wanted?(job, now) ? job.state = :returned : @runner.run(job)
       end
 
       # Its batch is closed, it was cancelled, or the broker has given it up already.
-      def not_wanted?(job)
-        job.batch.closed || job.step.cancelled? || job.expired?(Clock.now)
+      def not_wanted?(job, now)
+        job.batch.closed || job.step.cancelled? || job.expired?(now)
       end
 
-      # The handler ended this thread: the job gets an outcome, the pool a new thread.
-      def replace(slot, job, index)
-        @runner.fail(job, Errors::RetryableError.new('the handler ended the thread that ran it'))
+      # When a handler has ended the thread, the job gets an outcome, and the pool a new thread, which gives it back. A
+      # thread that somebody ends while it wakes leaves that to others.
+      def thread_ended(slot, index)
+        job = slot.job
+        return @lock.synchronize { job ? give_back(slot) : wake_one } if job.nil? || @killed
+
+        @runner.fail(job, Errors::RetryableError.new('the handler ended the thread that ran it')) unless job.ended?
+        slot.interrupted = false
         start(slot, index)
-      end
-
-      # From here on no interrupt is meant for this job; those that are on their way are let in and forgotten.
-      def settle(slot)
-        interrupted = @lock.synchronize do
-          slot.job = nil
-          slot.interrupted.tap { slot.interrupted = false }
-        end
-        forget_interrupt while interrupted && Thread.pending_interrupt?
       end
 
       def forget_interrupt
