@@ -38,6 +38,10 @@ RSpec.describe 'tasker-worker' do
         def call(*) = ($client ||= TaskerCore::Client.new(broker: #{broker.endpoint.dump})).health_check.status
       end
 
+      class Heap
+        def call(*) = [GC.stat(:heap_available_slots), GC.disable]
+      end
+
       class Environment
         def call(*) = ENV.values_at('TASKER_ENV', 'RAILS_ENV')
       end
@@ -159,6 +163,14 @@ RSpec.describe 'tasker-worker' do
     expect(request.fields).to include('name' => 'from-file', 'concurrency' => 2)
     execute({ 'a' => { handler: 'Environment' } })
     expect(broker.expect('ReportPartialResult')['results'].first['result']).to eq('["staging","staging"]')
+  end
+
+  it 'begins with room for the objects of many steps' do
+    start
+    execute({ 'a' => { handler: 'Heap' } })
+    slots, collects_no_garbage = JSON.parse(broker.expect('ReportPartialResult')['results'].first['result'])
+    expect(slots).to be > 100_000
+    expect(collects_no_garbage).to be(false)
   end
 
   it 'takes its keys from the configuration, and ends with 3 when they are refused' do

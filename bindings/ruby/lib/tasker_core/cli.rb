@@ -17,6 +17,10 @@ module TaskerCore
     EXIT_USAGE = 2
     EXIT_REFUSED = 3
     EXIT_UNFINISHED = 4
+    # Objects that are made room for before the work begins: 4 MB. Ruby collects garbage whenever its heap is full, and
+    # leaves little room in it; a small application would collect every few hundred steps.
+    ROOM = 100_000
+    private_constant :ROOM
 
     def initialize(arguments, out: $stdout, err: $stderr)
       @arguments = arguments.dup
@@ -82,6 +86,7 @@ module TaskerCore
 
     def work(options)
       worker = Worker.new(**options.for_worker)
+      make_room
       trap_signals
       worker.start
       Thread.new { worker.wait && @signals.push('OVER') }
@@ -91,6 +96,15 @@ module TaskerCore
       AtExit.close_all
       # The process would wait for ever for a thread that does not end.
       exit!(code) if worker&.stuck?
+    end
+
+    # A heap that was once this large stays so.
+    def make_room
+      GC.disable
+      Array.new(ROOM) { Object.new }
+    ensure
+      GC.enable
+      GC.start
     end
 
     # Pushing to a queue is one of the few things that a signal handler may do.
