@@ -101,6 +101,8 @@ require_test_tools() {
   need faketime have_faketime
   need python3 command -v python3
   need python3-venv python3 -c 'import ensurepip, venv'
+  # Instructions are counted under it.
+  need valgrind command -v valgrind
   install_missing
 }
 
