@@ -102,7 +102,7 @@ impl Engine {
 
     /// Gives up the steps of a batch whose deadline has passed.
     pub(crate) fn batch_due(&mut self, now: Now, id: BatchId, out: &mut Effects) {
-        let Some(batch) = self.batches.get_mut(&id) else { return };
+        let Some(batch) = self.batches.get_mut(id) else { return };
         let (registration, dispatched) = (batch.registration, batch.dispatched);
         if batch.waits_until.is_some_and(|until| until <= now.mono) {
             batch.completion = Completion::Waived;
@@ -174,7 +174,7 @@ impl Engine {
 
     /// Gives up every open step of a batch, because its worker is gone.
     pub(crate) fn lose_batch(&mut self, now: Now, id: BatchId, why: &str, out: &mut Effects) {
-        let batch = self.batches.get_mut(&id).expect("a worker's batches are open");
+        let batch = self.batches.get_mut(id).expect("a worker's batches are open");
         let (registration, dispatched) = (batch.registration, batch.dispatched);
         let mut lost = Vec::new();
         for item in &mut batch.items {

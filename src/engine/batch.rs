@@ -12,10 +12,13 @@
 //! The engine holds open batches only: `Created`, `Published` and `Executing` differ in what is on the wire, which the
 //! engine does not see, so that they are derived where they are shown.
 
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Index;
 use std::sync::Arc;
 
 use crate::effect::{BatchItem, Difference};
 use crate::event::{CompletedStep, CompletionStatus, StepReference};
+use crate::hash::BuildIdHasher;
 use crate::id::{BatchId, RegistrationId, TaskId};
 use crate::state::BatchState;
 use crate::template::Template;
@@ -133,11 +136,69 @@ pub(crate) enum Completion {
     Waived,
 }
 
+/// Open batches.
+#[derive(Debug, Default)]
+pub(crate) struct Batches {
+    batches: HashMap<BatchId, Batch, BuildIdHasher>,
+    /// Their ids, in order of time.
+    ids: BTreeSet<BatchId>,
+}
+
+impl Batches {
+    pub fn len(&self) -> usize {
+        self.batches.len()
+    }
+
+    pub fn get(&self, id: BatchId) -> Option<&Batch> {
+        self.batches.get(&id)
+    }
+
+    pub fn get_mut(&mut self, id: BatchId) -> Option<&mut Batch> {
+        self.batches.get_mut(&id)
+    }
+
+    pub fn insert(&mut self, id: BatchId, batch: Batch) {
+        self.ids.insert(id);
+        self.batches.insert(id, batch);
+    }
+
+    pub fn remove(&mut self, id: BatchId) -> Option<Batch> {
+        self.ids.remove(&id);
+        self.batches.remove(&id)
+    }
+
+    /// The one that was made first.
+    pub fn oldest(&self) -> Option<BatchId> {
+        self.ids.first().copied()
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &Batch> {
+        self.batches.values()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (BatchId, &mut Batch)> {
+        self.batches.iter_mut().map(|(&id, batch)| (id, batch))
+    }
+}
+
+impl Index<BatchId> for Batches {
+    type Output = Batch;
+
+    fn index(&self, id: BatchId) -> &Batch {
+        &self.batches[&id]
+    }
+}
+
 impl Batch {
-    /// The item that a reference names.
-    pub fn find(&self, task: TaskId, step: &str, attempt: u32) -> Option<usize> {
+    /// The item that a reference names. It is looked for from `near` on first: what a worker says of the steps of a batch
+    /// comes in about their order, so that one message is compared with each item once and not with all of them.
+    pub fn find(&self, near: usize, task: TaskId, step: &str, attempt: u32) -> Option<usize> {
         let same_attempt = |item: &Item| item.attempt == attempt || planted!(AttemptNotCompared);
-        self.items.iter().position(|item| item.task == task && same_attempt(item) && **item.name() == *step)
+        let named = |item: &Item| item.task == task && same_attempt(item) && **item.name() == *step;
+        let near = near.min(self.items.len());
+        let (before, after) = self.items.split_at(near);
+        let found = after.iter().position(named).map(|index| near + index);
+        found.or_else(|| before.iter().position(named))
     }
 
     pub fn open_items(&self) -> impl Iterator<Item = usize> + '_ {
@@ -146,7 +207,8 @@ impl Batch {
 
     /// Whether the worker has every step of it behind itself, and only the closing report is missing.
     pub fn lacks_completion(&self) -> bool {
-        matches!(self.completion, Completion::Awaited) && !self.items.iter().any(|item| item.status.holds_slot())
+        // From the end, because that is where a step is out the longest.
+        matches!(self.completion, Completion::Awaited) && !self.items.iter().rev().any(|item| item.status.holds_slot())
     }
 
     /// The earliest deadline of an open step.
@@ -178,8 +240,8 @@ impl Batch {
     pub fn differences(&self) -> Vec<Difference> {
         let Completion::Reported(reported) = &self.completion else { return Vec::new() };
         let mut differences = Vec::new();
-        for line in reported {
-            let found = self.find(line.task, &line.step, line.attempt);
+        for (near, line) in reported.iter().enumerate() {
+            let found = self.find(near, line.task, &line.step, line.attempt);
             let recorded = found.map(|index| self.items[index].status);
             if recorded.is_none_or(|recorded| !agrees(line.status, recorded)) {
                 differences.push(Difference {
@@ -191,11 +253,11 @@ impl Batch {
                 });
             }
         }
-        for item in &self.items {
-            let named = reported
-                .iter()
-                .any(|line| line.task == item.task && line.attempt == item.attempt && line.step == *item.name());
-            if !named {
+        for (near, item) in self.items.iter().enumerate() {
+            let names = |line: &CompletedStep| {
+                line.task == item.task && line.attempt == item.attempt && line.step == *item.name()
+            };
+            if !reported.get(near).is_some_and(names) && !reported.iter().any(names) {
                 differences.push(Difference {
                     task: item.task,
                     step: item.name().clone(),

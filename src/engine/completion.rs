@@ -34,9 +34,9 @@ impl Engine {
         let mut closed_batches = Vec::new();
         for at in steps {
             let open =
-                self.batches.get(&at.batch).filter(|batch| batch.registration == registration).and_then(|batch| {
+                self.batches.get(at.batch).filter(|batch| batch.registration == registration).and_then(|batch| {
                     batch
-                        .find(at.task, &at.step, at.attempt)
+                        .find(0, at.task, &at.step, at.attempt)
                         .filter(|&item| batch.items[item].status == ItemStatus::Open)
                 });
             let disposition = match open {
@@ -61,7 +61,7 @@ impl Engine {
 
     /// Takes a step back that its worker has not run, or not to the end. The caller advances the task.
     pub(crate) fn return_item(&mut self, id: BatchId, item: usize, why: &Arc<str>, out: &mut Effects) {
-        let batch = self.batches.get_mut(&id).expect("the caller has found the item in it");
+        let batch = self.batches.get_mut(id).expect("the caller has found the item in it");
         let registration = batch.registration;
         let item = &mut batch.items[item];
         item.status = ItemStatus::Returned;
@@ -79,10 +79,17 @@ impl Engine {
 
     /// A worker has let go of a step that the broker had given up.
     fn release_item(&mut self, registration: RegistrationId, at: &StepReference) {
-        let Some(batch) = self.batches.get_mut(&at.batch).filter(|batch| batch.registration == registration) else {
+        let Some(batch) = self.batches.get(at.batch).filter(|batch| batch.registration == registration) else {
             return;
         };
-        let Some(item) = batch.find(at.task, &at.step, at.attempt) else { return };
+        let Some(item) = batch.find(0, at.task, &at.step, at.attempt) else { return };
+        self.let_go_of(at.batch, item);
+    }
+
+    /// The same, of an item that was found.
+    fn let_go_of(&mut self, id: BatchId, item: usize) {
+        let batch = self.batches.get_mut(id).expect("the caller has found the item in it");
+        let registration = batch.registration;
         let status = batch.items[item].status;
         batch.items[item].status = status.released();
         if status.holds_slot() && !batch.items[item].status.holds_slot() {
@@ -99,31 +106,30 @@ impl Engine {
         out: &mut Effects,
     ) {
         let Some(registration) = self.heard_from(now, origin, out) else { return };
-        if self.batches.get(&id).is_none_or(|batch| batch.registration != registration) {
+        if self.batches.get(id).is_none_or(|batch| batch.registration != registration) {
             // Closed before, or never this worker's: either way nothing of it is awaited.
             out.reply(origin, Reply::ResultsAccepted { results: Vec::new(), closed_batches: vec![id] });
             return;
         }
         let why: Arc<str> = Arc::from("named as returned by the batch completion");
-        for line in &steps {
-            let batch = &self.batches[&id];
-            let Some(item) = batch.find(line.task, &line.step, line.attempt) else { continue };
+        for (near, line) in steps.iter().enumerate() {
+            let batch = &self.batches[id];
+            let Some(item) = batch.find(near, line.task, &line.step, line.attempt) else { continue };
             let open = batch.items[item].status == ItemStatus::Open;
             if open && line.status == CompletionStatus::Returned {
                 self.return_item(id, item, &why, out);
                 self.advance_task(now, line.task, out);
             } else if !open {
-                let at = StepReference { batch: id, task: line.task, step: line.step.clone(), attempt: line.attempt };
-                self.release_item(registration, &at);
+                self.let_go_of(id, item);
             }
         }
-        let batch = self.batches.get_mut(&id).expect("looked at above, and closed only below");
+        let batch = self.batches.get_mut(id).expect("looked at above, and closed only below");
         batch.completion = Completion::Reported(steps);
         if self.close_if_done(now, id, out) {
             out.reply(origin, Reply::ResultsAccepted { results: Vec::new(), closed_batches: vec![id] });
             self.leave_if_drained(registration, out);
         } else {
-            let batch = &self.batches[&id];
+            let batch = &self.batches[id];
             let missing = batch.open_items().map(|item| batch.items[item].reference(id)).collect();
             out.reply(origin, Reply::ResultsMissing { batch: id, steps: missing });
         }
@@ -132,7 +138,7 @@ impl Engine {
     /// Closes a batch whose completion is in and whose steps are all accounted for. The caller lets a draining worker
     /// leave, after it has told it of the closing.
     pub(crate) fn close_if_done(&mut self, now: Now, id: BatchId, out: &mut Effects) -> bool {
-        let Some(batch) = self.batches.get(&id) else { return false };
+        let Some(batch) = self.batches.get(id) else { return false };
         if let Some(state) = batch.closing() {
             self.close_batch(id, state, out);
             return true;
@@ -147,7 +153,7 @@ impl Engine {
     /// batch is not kept for ever because of that, and neither is a worker that drains.
     pub(crate) fn wait_for_completion(&mut self, now: Now, id: BatchId) {
         let until = now.mono + self.config.worker_timeout_ms;
-        let Some(batch) = self.batches.get_mut(&id) else { return };
+        let Some(batch) = self.batches.get_mut(id) else { return };
         self.deadlines.remove(batch.due, Deadline::Batch(id));
         batch.waits_until = Some(until);
         batch.due = until;
@@ -156,7 +162,7 @@ impl Engine {
 
     /// Closes a batch and frees what it held.
     pub(crate) fn close_batch(&mut self, id: BatchId, state: BatchState, out: &mut Effects) {
-        let batch = self.batches.remove(&id).expect("the caller has looked at it");
+        let batch = self.batches.remove(id).expect("the caller has looked at it");
         self.deadlines.remove(batch.due, Deadline::Batch(id));
         let held = batch.items.iter().filter(|item| item.status.holds_slot()).count();
         let worker = self.workers.change(batch.registration, |worker| {

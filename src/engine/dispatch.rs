@@ -1,7 +1,6 @@
 //! From ready steps to batches: runs the planner and writes out what it decided.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::attempt::EndedAttempt;
 use crate::batch::{Batch, Completion, Item, ItemStatus};
@@ -12,6 +11,7 @@ use crate::delivery::{
 use crate::effect::{Effects, FailureCause, NewBatch, Save};
 use crate::engine::Engine;
 use crate::event::Failure;
+use crate::hash::BuildIdHasher;
 use crate::id::{BatchId, Origin, RegistrationId, TaskId};
 use crate::planner::Blocked;
 use crate::state::BatchState;
@@ -34,14 +34,11 @@ struct Bytes {
     step: u64,
 }
 
-/// Most bytes of a message for all that it has once, for what a task or step has besides texts, and for what a name takes
-/// besides its letters: keys, ids, numbers and lengths, with some room.
+/// Most bytes of a message for all that it has once, and for what a task or step has besides texts: keys, ids, numbers and
+/// lengths, with some room.
 const BATCH_BYTES: u64 = 256;
 const TASK_BYTES: u64 = 384;
 const STEP_BYTES: u64 = 256;
-const NAME_BYTES: u64 = 8;
-/// The same for a parent, which is named in the step and beside its result.
-const PARENT_BYTES: u64 = 40;
 
 /// Error class of a step that fits no message.
 const TOO_LARGE_CLASS: &str = "TaskerCore::Errors::StepTooLargeError";
@@ -56,7 +53,7 @@ impl Engine {
         let mut drafts: BTreeMap<RegistrationId, Draft> = BTreeMap::new();
         let mut blocked = Blocked::default();
         while self.workers.any_credit() {
-            let Some(pick) = self.queues.pick(&self.workers, &mut blocked) else { break };
+            let Some(pick) = self.queues.pick(&mut self.workers, &mut blocked) else { break };
             let next = self.bytes_of_next(pick.task);
             let alone = BATCH_BYTES + next.task + next.step;
             if alone > self.config.delivery_bytes_max {
@@ -139,17 +136,8 @@ impl Engine {
     fn bytes_of_next(&mut self, id: TaskId) -> Bytes {
         let task = self.tasks.get_mut(&id).expect("the planner's queues hold live tasks only");
         let number = task.next_ready().expect("a queued task has a ready step");
-        let template = &task.template;
-        let step = &template.steps[number as usize];
-        let name = |name: &Arc<str>| name.len() as u64 + NAME_BYTES;
-        let named_twice = |&parent: &u32| template.steps[parent as usize].name.len() as u64 * 2 + PARENT_BYTES;
-        let parents: u64 = template.dag.parents(number).iter().map(named_twice).sum();
-        let own = (step.name.len() + step.handler_class.len() + step.inputs.len()) as u64;
-        let events: u64 = step.custom_events.iter().map(name).sum();
-        Bytes {
-            task: TASK_BYTES + task.message_bytes(),
-            step: STEP_BYTES + own + events + parents + task.step(number).parents_bytes,
-        }
+        let texts = task.template.message_bytes(number);
+        Bytes { task: TASK_BYTES + task.message_bytes(), step: STEP_BYTES + texts + task.step(number).parents_bytes }
     }
 
     /// Ends a step that fits no message as if its worker had failed it. Its batch is recorded, so that the attempt has
@@ -228,8 +216,8 @@ impl Engine {
     /// The batch as its worker gets it: each task and each parent's result once.
     fn write_out(&self, registration: RegistrationId, batch: BatchId, deadline_in_ms: u64, items: &[Item]) -> Dispatch {
         let mut tasks: Vec<DispatchedTask> = Vec::new();
-        let mut places: BTreeMap<TaskId, usize> = BTreeMap::new();
-        let mut written: BTreeSet<(usize, u32)> = BTreeSet::new();
+        let mut places: HashMap<TaskId, usize, BuildIdHasher> = HashMap::default();
+        let mut written: HashSet<(usize, u32), BuildIdHasher> = HashSet::default();
         let mut steps = Vec::with_capacity(items.len());
         for item in items {
             let task = &self.tasks[&item.task];
@@ -271,7 +259,7 @@ impl Engine {
         let mut batches = Vec::new();
         let mut steps_dispatched = 0;
         for batch in self.plan(now, out) {
-            let steps = self.batches[&batch].items.iter().filter(|item| item.task == id).count();
+            let steps = self.batches[batch].items.iter().filter(|item| item.task == id).count();
             if steps > 0 {
                 batches.push(batch);
                 steps_dispatched += count(steps);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::batch::Batch;
+use crate::batch::Batches;
 use crate::config::Config;
 use crate::deadlines::{Deadline, Deadlines};
 use crate::delivery::{Deliver, KeyLookup, Notice, NoticeKind, Reply};
@@ -39,7 +39,7 @@ pub struct Engine {
     pub(crate) ids: IdSource,
     pub(crate) registry: Registry,
     pub(crate) tasks: HashMap<TaskId, Task, BuildIdHasher>,
-    pub(crate) batches: BTreeMap<BatchId, Batch>,
+    pub(crate) batches: Batches,
     pub(crate) workers: Workers,
     pub(crate) queues: Queues,
     pub(crate) deadlines: Deadlines,
@@ -70,7 +70,7 @@ impl Engine {
             ids: IdSource::new(seed),
             registry: Registry::default(),
             tasks: HashMap::default(),
-            batches: BTreeMap::new(),
+            batches: Batches::default(),
             workers: Workers::default(),
             queues: Queues::default(),
             deadlines: Deadlines::default(),
@@ -148,7 +148,7 @@ impl Engine {
 
     /// The oldest batch that is not closed: the store finds open batches from there on.
     pub fn oldest_open_batch(&self) -> Option<BatchId> {
-        self.batches.keys().next().copied()
+        self.batches.oldest()
     }
 
     /// Numbers for a health check. Looks at every live task.
@@ -217,19 +217,10 @@ impl Engine {
 
     /// After a step was settled: hands its result to waiting children and frees what no child needs any more.
     pub(crate) fn satisfy_children(&mut self, id: TaskId, step: u32, result: Bytes) {
-        let template = self.tasks[&id].template.clone();
-        let task = self.tasks.get_mut(&id).expect("looked up above");
+        let task = self.tasks.get_mut(&id).expect("the caller has just settled a step of it");
         let before = task.held_bytes;
-        task.keep_result(step, result, self.config.delivery_bytes_max);
+        task.satisfy_children(step, result, self.config.delivery_bytes_max);
         self.held_bytes = self.held_bytes + task.held_bytes - before;
-        for &child in template.dag.children(step) {
-            let task = self.tasks.get_mut(&id).expect("looked up above");
-            let waiting = task.step_mut(child);
-            waiting.parents_left = waiting.parents_left.saturating_sub(1);
-            if waiting.parents_left <= u32::from(planted!(ChildReadyEarly)) && waiting.phase() == Phase::Waiting {
-                self.move_step(id, child, StepInput::Satisfied);
-            }
-        }
     }
 
     /// Puts a task in line for the planner, or ends it when no step of it can run any more.

@@ -51,7 +51,7 @@ impl Engine {
         let worker = match phase {
             Phase::Dispatched(batch) => self
                 .batches
-                .get(&batch)
+                .get(batch)
                 .and_then(|batch| self.workers.get(batch.registration))
                 .map(|worker| worker.name()),
             Phase::Waiting

@@ -55,7 +55,7 @@ impl Engine {
         worker.unproven = lost_on_the_way;
         worker.serve(self.registry.coverage(&worker.introduction.capabilities));
         for &id in &claimed {
-            let batch = self.batches.get_mut(&id).expect("claimed batches are open");
+            let batch = self.batches.get_mut(id).expect("claimed batches are open");
             batch.registration = registration;
             worker.out += count(batch.items.iter().filter(|item| item.status.holds_slot()).count());
             worker.batches.insert(id);
@@ -84,7 +84,7 @@ impl Engine {
     fn tell_again_to_stop(&self, registration: RegistrationId, claimed: &[BatchId], out: &mut Effects) {
         for (status, timed_out) in [(ItemStatus::Cancelled, false), (ItemStatus::TimedOut, true)] {
             let steps = claimed.iter().flat_map(|&id| {
-                let items = self.batches[&id].items.iter().filter(move |item| item.status == status);
+                let items = self.batches[id].items.iter().filter(move |item| item.status == status);
                 items.map(move |item| item.reference(id))
             });
             self.tell_to_stop(registration, steps.collect(), timed_out, out);
@@ -224,7 +224,7 @@ impl Engine {
         worker
             .batches
             .iter()
-            .map(|id| &self.batches[id])
+            .map(|&id| &self.batches[id])
             .filter(|batch| now.mono.since(batch.told) > age)
             .map(|batch| match count(batch.open_items().count()) {
                 0 => u32::from(batch.items.iter().any(|item| item.status.holds_slot())),
@@ -321,13 +321,13 @@ impl Engine {
     /// Takes the open steps of a batch back unrun and closes it, without a completion if there was none. Returns how many
     /// steps those were.
     fn give_back(&mut self, now: Now, id: BatchId, why: &Arc<str>, out: &mut Effects) -> u32 {
-        let open: Vec<usize> = self.batches[&id].open_items().collect();
+        let open: Vec<usize> = self.batches[id].open_items().collect();
         for &item in &open {
-            let task = self.batches[&id].items[item].task;
+            let task = self.batches[id].items[item].task;
             self.return_item(id, item, why, out);
             self.advance_task(now, task, out);
         }
-        let batch = self.batches.get_mut(&id).expect("a worker's batches are open");
+        let batch = self.batches.get_mut(id).expect("a worker's batches are open");
         if let Completion::Awaited = batch.completion {
             batch.completion = Completion::Waived;
         }

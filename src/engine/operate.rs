@@ -156,7 +156,7 @@ impl Engine {
     /// Gives up a dispatched step; what its worker still reports is late.
     fn stop_step(&mut self, now: Now, id: TaskId, step: u32, phase: Phase) -> Option<StepReference> {
         let Phase::Dispatched(batch_id) = phase else { return None };
-        let batch = self.batches.get_mut(&batch_id).expect("a dispatched step is in an open batch");
+        let batch = self.batches.get_mut(batch_id).expect("a dispatched step is in an open batch");
         let item = batch
             .items
             .iter_mut()
@@ -174,7 +174,7 @@ impl Engine {
         let batches: BTreeSet<BatchId> = stopped.iter().map(|at| at.batch).collect();
         let mut by_worker: BTreeMap<RegistrationId, Vec<StepReference>> = BTreeMap::new();
         for at in stopped {
-            by_worker.entry(self.batches[&at.batch].registration).or_default().push(at);
+            by_worker.entry(self.batches[at.batch].registration).or_default().push(at);
         }
         let registrations: Vec<RegistrationId> = by_worker.keys().copied().collect();
         for (registration, steps) in by_worker {

@@ -14,13 +14,13 @@ use crate::task::Task;
 use crate::workers::Workers;
 
 /// Places that one level of priority is worth. At 10,000 tasks a second, a level jumps a queue of 100 seconds.
-const PRIORITY_TURNS: i128 = 1_000_000;
+const PRIORITY_TURNS: i64 = 1_000_000;
 
 /// Steps that a task may take before others of the same rank come first. As many as a small worker process has slots.
 const QUANTUM_STEPS: u32 = 16;
 
 /// A place in the order: the lowest goes first.
-type Rank = (i128, TaskId);
+type Rank = (i64, TaskId);
 
 /// Tasks with ready steps, by template and rank, and templates by the rank of their first task.
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ impl Queues {
     }
 
     /// The next task to take a step from, or `None` when no worker with credit can run anything that is ready.
-    pub fn pick(&mut self, workers: &Workers, blocked: &mut Blocked) -> Option<Pick> {
+    pub fn pick(&mut self, workers: &mut Workers, blocked: &mut Blocked) -> Option<Pick> {
         while let Some(namespace) = self.rotation.pop_front() {
             let queue = &mut self.namespaces[namespace];
             let Some(&((place, task), template)) = queue.heads.first() else {
@@ -158,9 +158,10 @@ impl Queues {
 
     fn remove(&mut self, rank: Rank, template: u32) {
         let queue = &mut self.templates[template as usize];
-        let was_head = queue.tasks.first() == Some(&rank);
-        queue.tasks.remove(&rank);
-        if was_head {
+        if queue.tasks.first() != Some(&rank) {
+            queue.tasks.remove(&rank);
+        } else {
+            queue.tasks.pop_first();
             let heads = &mut self.namespaces[queue.namespace].heads;
             heads.remove(&(rank, template));
             if let Some(&next) = queue.tasks.first() {
@@ -179,7 +180,8 @@ impl Queues {
 }
 
 fn rank(task: &Task) -> Rank {
-    (i128::from(task.turn) - i128::from(task.priority) * PRIORITY_TURNS, task.id)
+    // 2^63 turns are not drawn in a million years, and a priority is worth at most 2^51 of them.
+    (task.turn.cast_signed() - i64::from(task.priority) * PRIORITY_TURNS, task.id)
 }
 
 #[cfg(test)]
@@ -193,7 +195,7 @@ mod tests {
     use crate::template::{StepTemplate, Template, TemplateKey};
     use crate::time::Wall;
 
-    fn task(priority: i32, turn: i128) -> Task {
+    fn task(priority: i32, turn: i64) -> Task {
         let key = TemplateKey { namespace: "shop".into(), name: "order".into(), version: "1.0.0".into() };
         let step = StepTemplate {
             name: "pay".into(),

@@ -35,13 +35,16 @@ impl Engine {
         let mut dispositions = Vec::with_capacity(results.len());
         let mut closed = Vec::new();
         let mut strange = Vec::new();
+        let mut near = 0;
         for report in results {
-            if !self.tasks.contains_key(&report.at.task) && self.find_item(registration, &report.at).is_none() {
+            let item = self.find_item(near, registration, &report.at);
+            if item.is_none() && !self.tasks.contains_key(&report.at.task) {
                 strange.push(report);
                 continue;
             }
+            near = item.map_or(near, |item| item + 1);
             let at = report.at.clone();
-            let disposition = self.take_result(now, registration, report, out);
+            let disposition = self.take_result(now, registration, item, report, out);
             self.advance_task(now, at.task, out);
             if self.close_if_done(now, at.batch, out) {
                 closed.push(at.batch);
@@ -85,7 +88,8 @@ impl Engine {
             let at = report.at.clone();
             let disposition = if self.tasks.contains_key(&at.task) {
                 // An operator has brought the task back meanwhile.
-                let disposition = self.take_result(now, registration, report, out);
+                let item = self.find_item(0, registration, &at);
+                let disposition = self.take_result(now, registration, item, report, out);
                 self.advance_task(now, at.task, out);
                 disposition
             } else {
@@ -121,25 +125,26 @@ impl Engine {
     }
 
     /// A step in a batch that this worker has open.
-    fn find_item(&self, registration: RegistrationId, at: &StepReference) -> Option<usize> {
+    fn find_item(&self, near: usize, registration: RegistrationId, at: &StepReference) -> Option<usize> {
         let owns = |batch: &&Batch| batch.registration == registration || planted!(RegistrationNotCompared);
-        let batch = self.batches.get(&at.batch).filter(owns)?;
-        batch.find(at.task, &at.step, at.attempt)
+        let batch = self.batches.get(at.batch).filter(owns)?;
+        batch.find(near, at.task, &at.step, at.attempt)
     }
 
     fn take_result(
         &mut self,
         now: Now,
         registration: RegistrationId,
+        item: Option<usize>,
         report: StepReport,
         out: &mut Effects,
     ) -> Disposition {
         let at = &report.at;
-        let Some(item) = self.find_item(registration, at) else {
+        let Some(item) = item else {
             let disposition = self.disposition_out_of_batch(&report);
             return ledger(registration, report, disposition, out);
         };
-        let batch = self.batches.get_mut(&at.batch).expect("found just now");
+        let batch = self.batches.get_mut(at.batch).expect("found just now");
         let status = batch.items[item].status;
         let (complete, late) = (matches!(status, ItemStatus::Complete(_)), status == ItemStatus::TimedOut);
         if match (complete, late) {
@@ -221,20 +226,24 @@ impl Engine {
         out: &mut Effects,
     ) -> Disposition {
         let id = report.at.task;
-        let batch = self.batches.get_mut(&report.at.batch).expect("the item was found in it");
+        let batch = self.batches.get_mut(report.at.batch).expect("the item was found in it");
         let dispatched = batch.dispatched;
         let step = batch.items[item].step;
-        let status = match &report.outcome {
-            Outcome::Complete(result) => ItemStatus::Complete(crate::checksum(result)),
-            Outcome::Failed(_) => ItemStatus::Failed,
+        let (status, checksum) = match &report.outcome {
+            Outcome::Complete(result) => {
+                let checksum = crate::checksum(result);
+                (ItemStatus::Complete(checksum), checksum)
+            }
+            Outcome::Failed(_) => (ItemStatus::Failed, 0),
         };
         batch.items[item].status = status;
         self.workers.change(registration, |worker| worker.out = worker.out.saturating_sub(1));
-        self.publish_custom(id, step, report.events, out);
+        if !report.events.is_empty() {
+            self.publish_custom(id, step, report.events, out);
+        }
         match report.outcome {
             Outcome::Complete(result) => {
                 self.move_step(id, step, StepInput::Succeeded);
-                let checksum = crate::checksum(&result);
                 let task = self.tasks.get_mut(&id).expect("an open item belongs to a live task");
                 task.step_mut(step).checksum = checksum;
                 out.publish(Notice {

@@ -13,7 +13,7 @@ impl Engine {
             // Its deadline fires all the same, and finds that it is not time yet.
             self.workers.change(registration, |worker| worker.seen = now.mono.min(worker.seen + stalled_ms));
         }
-        for batch in self.batches.values_mut() {
+        for (_, batch) in self.batches.iter_mut() {
             batch.told = now.mono.min(batch.told + stalled_ms);
             for item in batch.items.iter_mut().filter(|item| item.status == ItemStatus::Open) {
                 item.deadline = item.deadline + stalled_ms;

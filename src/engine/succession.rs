@@ -50,8 +50,8 @@ impl Engine {
 
     /// What is out goes on: a batch waits from its dispatch on, however often groups are refused meanwhile.
     fn keep_times(&mut self, old: &Engine) {
-        for (&id, batch) in &mut self.batches {
-            let Some(known) = old.batches.get(&id) else { continue };
+        for (id, batch) in self.batches.iter_mut() {
+            let Some(known) = old.batches.get(id) else { continue };
             batch.dispatched = known.dispatched;
             batch.told = known.told;
             for (item, before) in batch.items.iter_mut().zip(&known.items) {

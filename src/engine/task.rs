@@ -219,10 +219,22 @@ impl Task {
         self.ready.pop_front()
     }
 
+    /// After a step was settled: hands its result to the children, of which some may become ready.
+    pub fn satisfy_children(&mut self, number: u32, result: Bytes, bytes_max: u64) {
+        let template = self.template.clone();
+        self.keep_result(&template, number, result, bytes_max);
+        for &child in template.dag.children(number) {
+            let waiting = self.step_mut(child);
+            waiting.parents_left = waiting.parents_left.saturating_sub(1);
+            if waiting.parents_left <= u32::from(planted!(ChildReadyEarly)) && waiting.phase() == Phase::Waiting {
+                self.must_apply(child, StepInput::Satisfied);
+            }
+        }
+    }
+
     /// Keeps the result of a step that was settled as long as children need it, and lets go of those of its parents that
     /// no other step needs. What waits for more than `bytes_max` fits no message and will not run: nothing is kept for it.
-    pub fn keep_result(&mut self, number: u32, result: Bytes, bytes_max: u64) {
-        let template = self.template.clone();
+    fn keep_result(&mut self, template: &Template, number: u32, result: Bytes, bytes_max: u64) {
         let size = result.len() as u64;
         let settled = self.step_mut(number);
         if settled.children_left > 0 {
@@ -230,9 +242,9 @@ impl Task {
             self.held_bytes += size;
         }
         if self.step(number).parents_bytes <= bytes_max {
-            self.release_parents(&template, number);
+            self.release_parents(template, number);
         }
-        self.count_result(&template, number, size, bytes_max);
+        self.count_result(template, number, size, bytes_max);
     }
 
     /// Counts a result for the children.

@@ -53,6 +53,11 @@ impl PartialOrd for TemplateKey {
     }
 }
 
+/// Most bytes that a name takes in a message besides its letters, with some room.
+const NAME_BYTES: u64 = 8;
+/// The same for a parent, which is named in its child and beside its result.
+const PARENT_BYTES: u64 = 40;
+
 /// One version of a workflow.
 #[derive(Clone, Debug)]
 pub struct Template {
@@ -67,6 +72,8 @@ pub struct Template {
     /// What to do with a task's context and options; `None` takes any and leaves them as they are.
     pub context_check: Option<Arc<dyn ContextCheck>>,
     numbers: HashMap<Arc<str>, u32>,
+    /// For each step, see `message_bytes`.
+    message_bytes: Box<[u64]>,
 }
 
 /// One node of a workflow.
@@ -190,8 +197,9 @@ impl Template {
         let dag = Dag::new(parents.collect::<Result<_, _>>()?).map_err(|Cycle(cycle)| {
             TemplateError::Cycle(cycle.into_iter().map(|number| steps[number as usize].0.name.clone()).collect())
         })?;
-        let steps = steps.into_iter().map(|(step, _)| step).collect();
-        Ok(Template { key, version, steps, dag, context_check: None, numbers })
+        let steps: Box<[StepTemplate]> = steps.into_iter().map(|(step, _)| step).collect();
+        let message_bytes = (0..dag.len()).map(|number| message_bytes(&steps, &dag, number)).collect();
+        Ok(Template { key, version, steps, dag, context_check: None, numbers, message_bytes })
     }
 
     /// The same template with rules for contexts and options.
@@ -199,10 +207,23 @@ impl Template {
         Template { context_check: Some(check), ..self }
     }
 
+    /// What a message to a worker says of a step whatever its task is, in bytes: names and inputs.
+    pub(crate) fn message_bytes(&self, step: u32) -> u64 {
+        self.message_bytes[step as usize]
+    }
+
     /// The number of the step with this name.
     pub fn step_number(&self, name: &str) -> Option<u32> {
         self.numbers.get(name).copied()
     }
+}
+
+fn message_bytes(steps: &[StepTemplate], dag: &Dag, number: u32) -> u64 {
+    let step = &steps[number as usize];
+    let named_twice = |&parent: &u32| steps[parent as usize].name.len() as u64 * 2 + PARENT_BYTES;
+    let parents: u64 = dag.parents(number).iter().map(named_twice).sum();
+    let events: u64 = step.custom_events.iter().map(|name| name.len() as u64 + NAME_BYTES).sum();
+    (step.name.len() + step.handler_class.len() + step.inputs.len()) as u64 + events + parents
 }
 
 fn parent_numbers(

@@ -12,10 +12,11 @@
 //!  Awaited (after a restart) --- registered again --> (replaced), or lost after the grace period
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use crate::event::WorkerIntroduction;
+use crate::hash::BuildIdHasher;
 use crate::id::{BatchId, Origin, PeerId, RegistrationId};
 use crate::time::Mono;
 
@@ -119,14 +120,18 @@ impl Worker {
     }
 }
 
-/// All registered workers, and those with credit in order of it.
+/// Entries of the heap of credit for each worker, before those that are out of date are dropped all at once.
+const CREDIT_ENTRIES_MAX: usize = 8;
+
+/// All registered workers, and those with credit.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
-    workers: BTreeMap<RegistrationId, Worker>,
-    by_peer: HashMap<PeerId, RegistrationId, crate::hash::BuildIdHasher>,
+    workers: HashMap<RegistrationId, Worker, BuildIdHasher>,
+    by_peer: HashMap<PeerId, RegistrationId, BuildIdHasher>,
     by_name: BTreeMap<Arc<str>, RegistrationId>,
-    /// Workers with credit; the most credit is last.
-    credit: BTreeSet<(u32, RegistrationId)>,
+    /// Workers with credit, the most on top. A changed credit is one more entry; an entry that does not say what its worker's
+    /// credit is now is out of date, and dropped when it comes up. Credit changes with every step, so that this is hot.
+    credit: BinaryHeap<(u32, RegistrationId)>,
 }
 
 impl Workers {
@@ -144,10 +149,11 @@ impl Workers {
         let before = worker.credit();
         let result = change(worker);
         let after = worker.credit();
-        if before != after {
-            self.credit.remove(&(before, registration));
-            if after > 0 {
-                self.credit.insert((after, registration));
+        if before != after && after > 0 {
+            self.credit.push((after, registration));
+            if self.credit.len() > CREDIT_ENTRIES_MAX * self.workers.len() {
+                let credits = self.workers.values().map(|worker| (worker.credit(), worker.registration));
+                self.credit = credits.filter(|&(credit, _)| credit > 0).collect();
             }
         }
         Some(result)
@@ -168,7 +174,7 @@ impl Workers {
         }
         self.by_name.insert(worker.name(), registration);
         if worker.credit() > 0 {
-            self.credit.insert((worker.credit(), registration));
+            self.credit.push((worker.credit(), registration));
         }
         self.workers.insert(registration, worker);
     }
@@ -187,7 +193,6 @@ impl Workers {
 
     pub fn remove(&mut self, registration: RegistrationId) -> Option<Worker> {
         let worker = self.workers.remove(&registration)?;
-        self.credit.remove(&(worker.credit(), registration));
         if let Some(peer) = worker.peer
             && self.by_peer.get(&peer) == Some(&registration)
         {
@@ -208,16 +213,29 @@ impl Workers {
         self.workers.keys().copied().collect()
     }
 
-    pub fn any_credit(&self) -> bool {
-        !self.credit.is_empty()
+    /// Whether a worker has credit.
+    pub fn any_credit(&mut self) -> bool {
+        self.most_credit().is_some()
     }
 
     /// The worker with the most credit that can run a template.
-    pub fn with_credit_for(&self, template: u32) -> Option<RegistrationId> {
-        self.credit
-            .iter()
-            .rev()
-            .map(|&(_, registration)| registration)
-            .find(|registration| self.workers.get(registration).is_some_and(|worker| worker.serves(template)))
+    pub fn with_credit_for(&mut self, template: u32) -> Option<RegistrationId> {
+        let most = self.most_credit()?;
+        if most.serves(template) {
+            return Some(most.registration);
+        }
+        let serving = self.workers.values().filter(|worker| worker.serves(template) && worker.credit() > 0);
+        serving.max_by_key(|worker| (worker.credit(), worker.registration)).map(|worker| worker.registration)
+    }
+
+    /// The worker with the most credit.
+    fn most_credit(&mut self) -> Option<&Worker> {
+        while let Some(&(credit, registration)) = self.credit.peek() {
+            if self.workers.get(&registration).is_some_and(|worker| worker.credit() == credit) {
+                return self.workers.get(&registration);
+            }
+            self.credit.pop();
+        }
+        None
     }
 }
