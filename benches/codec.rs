@@ -17,6 +17,9 @@ fn codec(criterion: &mut Criterion) {
             bencher.iter(|| protocol::decode(black_box(&header), black_box(&body)));
         });
     }
+    let document = protocol::JsonText::new(messages::DOCUMENT);
+    group.throughput(Throughput::Bytes(document.len() as u64));
+    group.bench_function("check/json", |bencher| bencher.iter(|| black_box(&document).check()));
     group.finish();
 }
 

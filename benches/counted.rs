@@ -45,7 +45,17 @@ fn workloads() -> Vec<Workload> {
         all.push((format!("codec/encode_{kind}"), Box::new(move || encode(kind))));
         all.push((format!("codec/decode_{kind}"), Box::new(move || decode(kind))));
     }
+    all.push(("codec/check_json".to_owned(), Box::new(check_json)));
     all
+}
+
+/// Documents.
+fn check_json() -> u64 {
+    let document = protocol::JsonText::new(messages::DOCUMENT);
+    for _ in 0..MESSAGES {
+        counted(|| document.check()).expect("it is JSON");
+    }
+    MESSAGES
 }
 
 /// Runs tasks from submission to their end. Events.

@@ -4,6 +4,11 @@ use uuid::Uuid;
 
 use crate::protocol::*;
 
+/// A result of some size, as handlers return it: objects in a list, texts with and without escapes, numbers of all kinds.
+pub const DOCUMENT: &str = r#"{"order_id":42,"customer":{"name":"Zo\u00eb \"Z\" Quist","city":"K\u00f8benhavn","vip":true},
+"items":[{"sku":"a-1","quantity":2,"price":109.97},{"sku":"b-22","quantity":1,"price":5.5},{"sku":"c-333","quantity":12,
+"price":0.125}],"total":286.94,"discount":null,"shipped_at":"2026-02-02T02:40:00Z","note":"leave it with the neighbour"}"#;
+
 /// A message with its short name, and the steps or tasks that it is about.
 pub type Sample = (&'static str, u64, Message);
 

@@ -274,7 +274,7 @@ async fn events_are_numbered_without_gaps_and_filtered_by_prefix() {
         }
     }
     publish(engine::NoticeKind::TaskStarted);
-    let custom = Some(("squared".into(), Bytes::from_static(b"[4]")));
+    let custom = Some(Box::new(("squared".into(), Bytes::from_static(b"[4]"))));
     let notice =
         engine::Notice { custom, template: Some(template()), ..engine::Notice::new(engine::NoticeKind::Custom) };
     broker.send(Outgoing::Publish(notice));

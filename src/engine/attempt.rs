@@ -85,7 +85,7 @@ impl Engine {
             reason: reason(&ended.failure.message),
             ..self.tasks[&ended.task].step_notice(kind, ended.step)
         });
-        out.saves.push(Save::AttemptFailed(AttemptFailed {
+        out.saves.push(Save::AttemptFailed(Box::new(AttemptFailed {
             task: ended.task,
             step: ended.step,
             attempt,
@@ -97,7 +97,7 @@ impl Engine {
             duration_us: ended.duration_us,
             failure: ended.failure,
             retry_in_ms,
-        }));
+        })));
     }
 
     /// Gives up the steps of a batch whose deadline has passed.

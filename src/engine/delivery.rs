@@ -151,8 +151,8 @@ pub struct Notice {
     pub task: Option<TaskId>,
     /// Its template.
     pub template: Option<Arc<Template>>,
-    /// The step.
-    pub step: Option<Arc<str>>,
+    /// The step's number in the template.
+    pub step: Option<u32>,
     /// The attempt.
     pub attempt: Option<u32>,
     /// The batch.
@@ -164,7 +164,7 @@ pub struct Notice {
     /// Why.
     pub reason: Option<Arc<str>>,
     /// For [`NoticeKind::Custom`]: name and JSON text.
-    pub custom: Option<(Arc<str>, Bytes)>,
+    pub custom: Option<Box<(Arc<str>, Bytes)>>,
 }
 
 /// Kinds of notices; the gateway has a topic for each.
@@ -259,7 +259,7 @@ pub enum Read {
     /// [`Event::EndedTasksLoaded`](crate::Event::EndedTasksLoaded).
     EndedTasks { reports: Box<StrangeReports> },
     /// A task with all that an operation needs. Answered by [`Event::TaskLoaded`](crate::Event::TaskLoaded).
-    Task { to: Origin, operation: Operation, asked: LoadTurn },
+    Task { to: Origin, operation: Box<Operation>, asked: LoadTurn },
 }
 
 /// An idempotency key within its template's namespace and name.

@@ -12,7 +12,7 @@ use crate::effect::{Effects, FailureCause, NewBatch, Save};
 use crate::engine::Engine;
 use crate::event::Failure;
 use crate::hash::BuildIdHasher;
-use crate::id::{BatchId, Origin, RegistrationId, TaskId};
+use crate::id::{BatchId, IdSource, Origin, RegistrationId, TaskId};
 use crate::planner::Blocked;
 use crate::state::BatchState;
 use crate::step::StepInput;
@@ -26,6 +26,12 @@ struct Draft {
     items: Vec<Item>,
     /// What its message takes so far. A result that several steps share counts for each: an upper bound is enough.
     bytes: u64,
+}
+
+impl Draft {
+    fn new(ids: &mut IdSource, now: Now) -> Draft {
+        Draft { id: BatchId(ids.uuid(now.wall)), items: Vec::new(), bytes: BATCH_BYTES }
+    }
 }
 
 /// What a step takes in a message, and its task, which is there once.
@@ -52,31 +58,24 @@ impl Engine {
         let mut made = Vec::new();
         let mut drafts: BTreeMap<RegistrationId, Draft> = BTreeMap::new();
         let mut blocked = Blocked::default();
-        while self.workers.any_credit() {
-            let Some(pick) = self.queues.pick(&mut self.workers, &mut blocked) else { break };
+        while let Some(pick) = self.queues.pick(&mut self.workers, &mut blocked) {
             let next = self.bytes_of_next(pick.task);
             let alone = BATCH_BYTES + next.task + next.step;
             if alone > self.config.delivery_bytes_max {
                 self.fail_too_large(now, pick.task, pick.worker, alone, out);
                 continue;
             }
-            let before = drafts.get(&pick.worker);
-            let known = before.and_then(|draft| draft.items.last()).is_some_and(|last| last.task == pick.task);
+            let draft = drafts.entry(pick.worker).or_insert_with(|| Draft::new(&mut self.ids, now));
+            let known = draft.items.last().is_some_and(|last| last.task == pick.task);
             let more = if known { next.step } else { next.task + next.step };
-            if before.is_some_and(|draft| draft.bytes + more > self.config.delivery_bytes_max) {
-                let draft = drafts.remove(&pick.worker).expect("looked at just now");
-                made.push(draft.id);
-                self.send_batch(now, pick.worker, draft.id, draft.items, out);
+            if draft.bytes + more > self.config.delivery_bytes_max {
+                let Draft { id, items, .. } = std::mem::replace(draft, Draft::new(&mut self.ids, now));
+                made.push(id);
+                self.send_batch(now, pick.worker, id, items, out);
             }
-            let ids = &mut self.ids;
-            let draft = drafts.entry(pick.worker).or_insert_with(|| Draft {
-                id: BatchId(ids.uuid(now.wall)),
-                items: Vec::new(),
-                bytes: 0,
-            });
-            draft.bytes += if draft.items.is_empty() { alone } else { more };
+            draft.bytes += if draft.items.is_empty() { next.task + next.step } else { more };
             draft.items.push(self.take_step(now, pick.task, draft.id, out));
-            self.workers.change(pick.worker, |worker| worker.out += 1);
+            self.workers.take_slot(pick.worker);
             let full = draft.items.len() >= self.config.batch_steps_max as usize;
             if full || draft.bytes >= self.config.batch_bytes_max {
                 let draft = drafts.remove(&pick.worker).expect("filled just now");
@@ -89,6 +88,7 @@ impl Engine {
             made.push(draft.id);
             self.send_batch(now, worker, draft.id, draft.items, out);
         }
+        self.room = (out.saves.len(), out.deliveries.len());
         made
     }
 
@@ -216,7 +216,8 @@ impl Engine {
     /// The batch as its worker gets it: each task and each parent's result once.
     fn write_out(&self, registration: RegistrationId, batch: BatchId, deadline_in_ms: u64, items: &[Item]) -> Dispatch {
         let mut tasks: Vec<DispatchedTask> = Vec::new();
-        let mut places: HashMap<TaskId, usize, BuildIdHasher> = HashMap::default();
+        let mut places: HashMap<TaskId, usize, BuildIdHasher> =
+            HashMap::with_capacity_and_hasher(items.len(), BuildIdHasher::default());
         let mut written: HashSet<(usize, u32), BuildIdHasher> = HashSet::default();
         let mut steps = Vec::with_capacity(items.len());
         for item in items {

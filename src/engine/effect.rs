@@ -40,8 +40,8 @@ pub enum Save {
     BatchClosed { batch: BatchId, state: BatchState, differences: Vec<Difference> },
     /// A step has its one accepted result.
     StepSettled(StepSettled),
-    /// An attempt failed.
-    AttemptFailed(AttemptFailed),
+    /// An attempt failed; boxed, because it is large and most attempts succeed.
+    AttemptFailed(Box<AttemptFailed>),
     /// A step came back unrun; its attempt number will be used again.
     StepReturned { task: TaskId, step: u32, attempt: u32, batch: BatchId, reason: Arc<str> },
     /// A result that was not simply accepted.

@@ -60,6 +60,8 @@ pub struct Engine {
     pub(crate) held_bytes: u64,
     /// Nothing is planned any more.
     pub(crate) draining: bool,
+    /// Saves and deliveries of the last group. The next is likely to be about as large, and need not be copied as it grows.
+    pub(crate) room: (usize, usize),
 }
 
 impl Engine {
@@ -84,6 +86,7 @@ impl Engine {
             steps_unfinished: 0,
             held_bytes: 0,
             draining: false,
+            room: (0, 0),
         }
     }
 
@@ -91,6 +94,10 @@ impl Engine {
     /// arrived together.
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Effects) {
         out.now = now.mono;
+        if out.saves.is_empty() && out.deliveries.is_empty() {
+            out.saves.reserve(self.room.0);
+            out.deliveries.reserve(self.room.1);
+        }
         match event {
             Event::TemplateSubmitted { origin, template } => self.template_submitted(origin, template, out),
             Event::TasksSubmitted { origin, requests } => self.tasks_submitted(now, origin, requests, out),
@@ -100,7 +107,7 @@ impl Engine {
             Event::WaitAsked { origin, task, timeout_ms } => self.wait_asked(now, origin, task, timeout_ms, out),
             Event::OperationAsked { origin, operation } => self.operation_asked(now, origin, operation, out),
             Event::TaskLoaded { origin, operation, asked, task } => {
-                self.task_loaded(now, origin, operation, asked, task, out);
+                self.task_loaded(now, origin, *operation, asked, task, out);
             }
             Event::EndedTasksLoaded { reports, tasks } => self.ended_tasks_loaded(now, *reports, &tasks, out),
             Event::WorkersAsked { origin } => self.workers_asked(now, origin, out),
@@ -319,9 +326,8 @@ impl Task {
 
     /// A notice about one of its steps.
     pub(crate) fn step_notice(&self, kind: NoticeKind, step: u32) -> Notice {
-        let definition = &self.template.steps[step as usize];
         Notice {
-            step: Some(definition.name.clone()),
+            step: Some(step),
             attempt: Some(self.step(step).attempts),
             state: Some(self.step(step).phase().state().as_str()),
             ..self.notice(kind)

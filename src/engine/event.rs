@@ -34,7 +34,7 @@ pub enum Event {
     /// A client or operator wants to change a task.
     OperationAsked { origin: Origin, operation: Operation },
     /// The store answered [`Read::Task`](crate::Read::Task): the task of an operation, or nothing under that id.
-    TaskLoaded { origin: Origin, operation: Operation, asked: LoadTurn, task: Option<Box<TaskSnapshot>> },
+    TaskLoaded { origin: Origin, operation: Box<Operation>, asked: LoadTurn, task: Option<Box<TaskSnapshot>> },
     /// The store answered [`Read::EndedTasks`](crate::Read::EndedTasks) with the tasks that there are.
     EndedTasksLoaded { reports: Box<StrangeReports>, tasks: Vec<TaskSnapshot> },
     /// A client asked for the workers.
@@ -289,8 +289,8 @@ pub struct StepReport {
 pub enum Outcome {
     /// JSON text.
     Complete(Bytes),
-    /// A failure.
-    Failed(Failure),
+    /// A failure; boxed, because it is large and most outcomes are results.
+    Failed(Box<Failure>),
 }
 
 /// Why an attempt failed.

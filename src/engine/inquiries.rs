@@ -72,7 +72,8 @@ impl StepReport {
     pub(crate) fn bytes(&self) -> u64 {
         let outcome = match &self.outcome {
             Outcome::Complete(result) => result.len(),
-            Outcome::Failed(Failure { message, backtrace, context, .. }) => {
+            Outcome::Failed(failure) => {
+                let Failure { message, backtrace, context, .. } = &**failure;
                 let lines = backtrace.iter().map(String::len).sum::<usize>();
                 message.len() + lines + context.as_ref().map_or(0, Bytes::len)
             }

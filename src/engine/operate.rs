@@ -32,7 +32,7 @@ impl Engine {
 
     fn load(&mut self, origin: Origin, operation: Operation, out: &mut Effects) {
         let asked = self.loads.asked(origin);
-        out.deliveries.push(Deliver::Read(Read::Task { to: origin, operation, asked }));
+        out.deliveries.push(Deliver::Read(Read::Task { to: origin, operation: Box::new(operation), asked }));
     }
 
     pub(crate) fn task_loaded(

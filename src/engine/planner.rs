@@ -19,8 +19,8 @@ const PRIORITY_TURNS: i64 = 1_000_000;
 /// Steps that a task may take before others of the same rank come first. As many as a small worker process has slots.
 const QUANTUM_STEPS: u32 = 16;
 
-/// A place in the order: the lowest goes first.
-type Rank = (i64, TaskId);
+/// A place in the order: the lowest goes first. The turn, which no two tasks share, makes it the place of one task.
+type Rank = (i64, u64);
 
 /// Tasks with ready steps, by template and rank, and templates by the rank of their first task.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ pub(crate) struct Queues {
 #[derive(Debug)]
 struct TemplateQueue {
     namespace: usize,
-    tasks: BTreeSet<Rank>,
+    tasks: BTreeMap<Rank, TaskId>,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +73,7 @@ impl Queues {
         if namespace == next {
             self.namespaces.push(NamespaceQueue::default());
         }
-        self.templates.push(TemplateQueue { namespace, tasks: BTreeSet::new() });
+        self.templates.push(TemplateQueue { namespace, tasks: BTreeMap::new() });
     }
 
     /// Puts a task in line if it has ready steps and its time has come, and takes it out if not.
@@ -82,7 +82,7 @@ impl Queues {
             self.dequeue(task);
         } else if !task.queued {
             task.queued = true;
-            self.insert(rank(task), task.template_index);
+            self.insert(rank(task), task.id, task.template_index);
         }
     }
 
@@ -112,15 +112,21 @@ impl Queues {
     pub fn pick(&mut self, workers: &mut Workers, blocked: &mut Blocked) -> Option<Pick> {
         while let Some(namespace) = self.rotation.pop_front() {
             let queue = &mut self.namespaces[namespace];
-            let Some(&((place, task), template)) = queue.heads.first() else {
+            let Some(&head) = queue.heads.first() else {
                 queue.rotating = false;
                 continue;
             };
+            let (_, template) = head;
             if let Some(worker) = workers.with_credit_for(template) {
                 self.rotation.push_back(namespace);
+                let first = self.templates[template as usize].tasks.first_key_value();
+                let (_, &task) = first.expect("a template with a head has a task in line");
                 return Some(Pick { task, worker });
             }
-            let head = ((place, task), template);
+            if !workers.any_credit() {
+                self.rotation.push_front(namespace);
+                return None;
+            }
             queue.heads.remove(&head);
             blocked.0.push((namespace, head));
             self.rotation.push_front(namespace);
@@ -141,10 +147,10 @@ impl Queues {
         (0_u32..).zip(&self.templates).filter(|(_, queue)| !queue.tasks.is_empty()).map(|(index, _)| index)
     }
 
-    fn insert(&mut self, rank: Rank, template: u32) {
+    fn insert(&mut self, rank: Rank, task: TaskId, template: u32) {
         let queue = &mut self.templates[template as usize];
-        let old_head = queue.tasks.first().copied();
-        queue.tasks.insert(rank);
+        let old_head = queue.tasks.first_key_value().map(|(&rank, _)| rank);
+        queue.tasks.insert(rank, task);
         let namespace = queue.namespace;
         if old_head.is_none_or(|old| rank < old) {
             let heads = &mut self.namespaces[namespace].heads;
@@ -158,13 +164,13 @@ impl Queues {
 
     fn remove(&mut self, rank: Rank, template: u32) {
         let queue = &mut self.templates[template as usize];
-        if queue.tasks.first() != Some(&rank) {
+        if queue.tasks.first_key_value().is_some_and(|(&first, _)| first != rank) {
             queue.tasks.remove(&rank);
         } else {
             queue.tasks.pop_first();
             let heads = &mut self.namespaces[queue.namespace].heads;
             heads.remove(&(rank, template));
-            if let Some(&next) = queue.tasks.first() {
+            if let Some((&next, _)) = queue.tasks.first_key_value() {
                 heads.insert((next, template));
             }
         }
@@ -181,7 +187,7 @@ impl Queues {
 
 fn rank(task: &Task) -> Rank {
     // 2^63 turns are not drawn in a million years, and a priority is worth at most 2^51 of them.
-    (task.turn.cast_signed() - i64::from(task.priority) * PRIORITY_TURNS, task.id)
+    (task.turn.cast_signed() - i64::from(task.priority) * PRIORITY_TURNS, task.turn)
 }
 
 #[cfg(test)]

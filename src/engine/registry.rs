@@ -12,7 +12,7 @@ use crate::template::TemplateKey;
 pub(crate) struct Registry {
     templates: Vec<TemplateSource>,
     /// Indices by namespace and name, in order of version.
-    by_name: BTreeMap<(Arc<str>, Arc<str>), Vec<u32>>,
+    by_name: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
 }
 
 impl Registry {
@@ -30,7 +30,7 @@ impl Registry {
 
     /// Every template, by namespace, name and version.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &TemplateSource)> {
-        self.by_name.values().flatten().map(|&index| (index, self.get(index)))
+        self.by_name.values().flat_map(BTreeMap::values).flatten().map(|&index| (index, self.get(index)))
     }
 
     /// The index of exactly this template.
@@ -59,9 +59,9 @@ impl Registry {
             return Ok(None);
         }
         let index = crate::task::count(self.templates.len());
-        let name = (key.namespace.clone(), key.name.clone());
+        let names = self.by_name.entry(key.namespace.clone()).or_default();
+        let versions = names.entry(key.name.clone()).or_default();
         self.templates.push(source);
-        let versions = self.by_name.entry(name).or_default();
         versions.push(index);
         let templates = &self.templates;
         versions.sort_by(|&left, &right| {
@@ -109,7 +109,6 @@ impl Registry {
     }
 
     fn versions(&self, namespace: &str, name: &str) -> &[u32] {
-        // One small allocation pair a look-up; the map's key type does not let two `&str` be borrowed.
-        self.by_name.get(&(Arc::from(namespace), Arc::from(name))).map_or(&[], Vec::as_slice)
+        self.by_name.get(namespace).and_then(|names| names.get(name)).map_or(&[], Vec::as_slice)
     }
 }

@@ -275,7 +275,7 @@ impl Engine {
                     registration,
                     dispatched,
                     cause: FailureCause::Failed,
-                    failure,
+                    failure: *failure,
                     started_at_us: report.started_at_us,
                     duration_us: report.duration_us,
                 },
@@ -291,7 +291,7 @@ impl Engine {
         let declared = &task.template.steps[step as usize].custom_events;
         for (name, payload) in events {
             if let Some(name) = declared.iter().find(|known| ***known == *name) {
-                let custom = Some((name.clone(), payload));
+                let custom = Some(Box::new((name.clone(), payload)));
                 out.publish(Notice { custom, ..task.step_notice(NoticeKind::Custom, step) });
             }
         }

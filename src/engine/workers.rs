@@ -12,6 +12,7 @@
 //!  Awaited (after a restart) --- registered again --> (replaced), or lost after the grace period
 //! ```
 
+use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
@@ -120,18 +121,17 @@ impl Worker {
     }
 }
 
-/// Entries of the heap of credit for each worker, before those that are out of date are dropped all at once.
-const CREDIT_ENTRIES_MAX: usize = 8;
-
 /// All registered workers, and those with credit.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     workers: HashMap<RegistrationId, Worker, BuildIdHasher>,
     by_peer: HashMap<PeerId, RegistrationId, BuildIdHasher>,
     by_name: BTreeMap<Arc<str>, RegistrationId>,
-    /// Workers with credit, the most on top. A changed credit is one more entry; an entry that does not say what its worker's
-    /// credit is now is out of date, and dropped when it comes up. Credit changes with every step, so that this is hot.
+    /// Workers with credit, the most on top.
     credit: BinaryHeap<(u32, RegistrationId)>,
+    /// Whether a credit has changed that `credit` does not know of. Credit changes with every step that a worker reports, and
+    /// is needed when steps are handed out: it is put in order once for each plan.
+    credit_changed: bool,
 }
 
 impl Workers {
@@ -149,13 +149,7 @@ impl Workers {
         let before = worker.credit();
         let result = change(worker);
         let after = worker.credit();
-        if before != after && after > 0 {
-            self.credit.push((after, registration));
-            if self.credit.len() > CREDIT_ENTRIES_MAX * self.workers.len() {
-                let credits = self.workers.values().map(|worker| (worker.credit(), worker.registration));
-                self.credit = credits.filter(|&(credit, _)| credit > 0).collect();
-            }
-        }
+        self.credit_changed |= before != after;
         Some(result)
     }
 
@@ -173,9 +167,7 @@ impl Workers {
             self.by_peer.insert(peer, registration);
         }
         self.by_name.insert(worker.name(), registration);
-        if worker.credit() > 0 {
-            self.credit.push((worker.credit(), registration));
-        }
+        self.credit_changed = true;
         self.workers.insert(registration, worker);
     }
 
@@ -193,6 +185,7 @@ impl Workers {
 
     pub fn remove(&mut self, registration: RegistrationId) -> Option<Worker> {
         let worker = self.workers.remove(&registration)?;
+        self.credit_changed = true;
         if let Some(peer) = worker.peer
             && self.by_peer.get(&peer) == Some(&registration)
         {
@@ -221,21 +214,35 @@ impl Workers {
     /// The worker with the most credit that can run a template.
     pub fn with_credit_for(&mut self, template: u32) -> Option<RegistrationId> {
         let most = self.most_credit()?;
-        if most.serves(template) {
-            return Some(most.registration);
+        if self.workers[&most].serves(template) {
+            return Some(most);
         }
         let serving = self.workers.values().filter(|worker| worker.serves(template) && worker.credit() > 0);
         serving.max_by_key(|worker| (worker.credit(), worker.registration)).map(|worker| worker.registration)
     }
 
-    /// The worker with the most credit.
-    fn most_credit(&mut self) -> Option<&Worker> {
-        while let Some(&(credit, registration)) = self.credit.peek() {
-            if self.workers.get(&registration).is_some_and(|worker| worker.credit() == credit) {
-                return self.workers.get(&registration);
+    /// Fills a slot of a worker that has credit.
+    pub fn take_slot(&mut self, registration: RegistrationId) {
+        let worker = self.workers.get_mut(&registration).expect("the planner picks registered workers");
+        worker.out += 1;
+        match self.credit.peek_mut() {
+            Some(mut top) if top.1 == registration && !self.credit_changed => {
+                top.0 -= 1;
+                if top.0 == 0 {
+                    PeekMut::pop(top);
+                }
             }
-            self.credit.pop();
+            Some(_) | None => self.credit_changed = true,
         }
-        None
+    }
+
+    /// The worker with the most credit.
+    fn most_credit(&mut self) -> Option<RegistrationId> {
+        if self.credit_changed {
+            let credits = self.workers.values().map(|worker| (worker.credit(), worker.registration));
+            self.credit = credits.filter(|&(credit, _)| credit > 0).collect();
+            self.credit_changed = false;
+        }
+        self.credit.peek().map(|&(_, registration)| registration)
     }
 }

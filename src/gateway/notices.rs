@@ -37,6 +37,8 @@ impl Publisher {
         if !self.wanted.has(&topic) {
             return None;
         }
+        let step = notice.step.zip(notice.template.as_ref());
+        let step = step.map(|(step, template)| template.steps[step as usize].name.to_string());
         let event = Event {
             sequence: self.sequence,
             broker_id: self.broker_id,
@@ -44,14 +46,14 @@ impl Publisher {
             topic: topic.clone(),
             task_id: notice.task.map(|task| task.0),
             template: notice.template.map(|template| template.key.to_string()),
-            step: notice.step.map(|step| step.to_string()),
+            step,
             attempt: notice.attempt,
             batch_id: notice.batch.map(|batch| batch.0),
             worker: notice.worker.map(|worker| worker.to_string()),
             state: notice.state.map(str::to_owned),
             reason: notice.reason.map(|reason| reason.to_string()),
-            payload: notice.custom.map(|(_, payload)| {
-                JsonText::from_bytes(payload).expect("a custom event's payload was checked when it came in")
+            payload: notice.custom.map(|custom| {
+                JsonText::from_bytes(custom.1).expect("a custom event's payload was checked when it came in")
             }),
         };
         Some((topic, Message::Event(event)))
@@ -96,7 +98,7 @@ fn event_topic(notice: &Notice) -> String {
         NoticeKind::TemplateRegistered => Topic::TemplateRegistered,
         NoticeKind::Custom => {
             let namespace = notice.template.as_ref().map_or("", |template| &template.key.namespace);
-            let name = notice.custom.as_ref().map_or("", |(name, _)| name);
+            let name = notice.custom.as_ref().map_or("", |custom| &custom.0);
             return format!("event.custom.{namespace}.{name}");
         }
     };

@@ -75,13 +75,13 @@ fn step_report(
     let protocol::StepOutcome { batch_id, task_id, step, attempt, .. } = outcome;
     let at = reference(field, index, protocol::StepReference { batch_id, task_id, step, attempt })?;
     let checked = match (outcome.status, outcome.error) {
-        (OutcomeStatus::Error, Some(error)) => Ok((Outcome::Failed(failure(error, payload_bytes_max)), None, vec![])),
+        (OutcomeStatus::Error, Some(error)) => Ok((failed(failure(error, payload_bytes_max)), None, vec![])),
         (OutcomeStatus::Error, None) => Err("the outcome says `error` but has no `error`".to_owned()),
         (OutcomeStatus::Complete, _) => payloads(outcome.result, outcome.metadata, outcome.events, payload_bytes_max),
     };
     let refused = checked.is_err();
     let (outcome_taken, metadata, events) =
-        checked.unwrap_or_else(|message| (Outcome::Failed(unstorable(message)), None, Vec::new()));
+        checked.unwrap_or_else(|message| (failed(unstorable(message)), None, Vec::new()));
     Ok(StepReport {
         at,
         outcome: outcome_taken,
@@ -116,6 +116,10 @@ fn payloads(
     });
     let events = events.collect::<Checked<_>>().map_err(|refusal| refusal.message)?;
     Ok((Outcome::Complete(result), metadata, events))
+}
+
+fn failed(failure: Failure) -> Outcome {
+    Outcome::Failed(Box::new(failure))
 }
 
 fn unstorable(message: String) -> Failure {

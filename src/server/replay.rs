@@ -211,11 +211,11 @@ fn split(event: Event) -> Vec<Event> {
 
 /// Puts a failure in the place of an outcome that cannot be stored.
 fn fail(report: &mut StepReport, message: &str) {
-    report.outcome = Outcome::Failed(Failure {
+    report.outcome = Outcome::Failed(Box::new(Failure {
         class: REFUSED_CLASS.to_owned(),
         message: format!("the result could not be stored: {message}"),
         ..Failure::default()
-    });
+    }));
     report.metadata = None;
     report.events.clear();
     report.refused = true;

@@ -159,11 +159,11 @@ fn split(event: Event) -> Vec<Event> {
 }
 
 fn fail(report: &mut StepReport) {
-    report.outcome = Outcome::Failed(Failure {
+    report.outcome = Outcome::Failed(Box::new(Failure {
         class: "TaskerCore::Errors::ResultRefusedError".to_owned(),
         message: "the result could not be stored".to_owned(),
         ..Failure::default()
-    });
+    }));
     report.metadata = None;
     report.events.clear();
     report.refused = true;

@@ -520,5 +520,5 @@ fn line(at: &StepReference, status: CompletionStatus) -> CompletedStep {
 }
 
 fn failed(retryable: bool, after: Option<&str>) -> Outcome {
-    Outcome::Failed(Failure { retryable, retry_after: after.map(str::to_owned), ..Failure::default() })
+    Outcome::Failed(Box::new(Failure { retryable, retry_after: after.map(str::to_owned), ..Failure::default() }))
 }

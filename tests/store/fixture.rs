@@ -196,7 +196,7 @@ impl Fixture {
         cause: FailureCause,
         retry_in_ms: Option<u64>,
     ) -> Save {
-        Save::AttemptFailed(AttemptFailed {
+        Save::AttemptFailed(Box::new(AttemptFailed {
             task,
             step,
             attempt,
@@ -216,7 +216,7 @@ impl Fixture {
                 context: Some(Bytes::from_static(br#"{"tries": 1.0}"#)),
             },
             retry_in_ms,
-        })
+        }))
     }
 
     pub fn reset(&self, task: TaskId, step: u32, attempts_before: u32) -> Save {

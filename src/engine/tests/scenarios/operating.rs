@@ -471,7 +471,7 @@ fn a_command_that_arrives_twice_does_not_bring_back_what_another_has_cancelled()
     let task = dispatch.tasks[0].id;
     let failed = StepReport {
         at: StepReference { batch: dispatch.batch, task, step: "a".into(), attempt: 1 },
-        outcome: Outcome::Failed(Failure::default()),
+        outcome: Outcome::Failed(Box::default()),
         started_at_us: 0,
         duration_us: 0,
         metadata: None,

@@ -140,7 +140,7 @@ struct Run {
 
 fn outcome(kind: u8) -> (Outcome, CompletionStatus) {
     let failure = |retryable, after: Option<&str>| {
-        Outcome::Failed(Failure { retryable, retry_after: after.map(str::to_owned), ..Failure::default() })
+        Outcome::Failed(Box::new(Failure { retryable, retry_after: after.map(str::to_owned), ..Failure::default() }))
     };
     match kind {
         0..=170 => (Outcome::Complete(Bytes::from(format!("{}", kind % 3))), CompletionStatus::Complete),

@@ -214,7 +214,7 @@ impl Stage {
                         other => panic!("no failure option {other:?}"),
                     }
                 }
-                let report = self.report(name, target, Outcome::Failed(failure));
+                let report = self.report(name, target, Outcome::Failed(Box::new(failure)));
                 Event::ResultsReported { origin, results: vec![report] }
             }
             ("returns", targets) => {

@@ -119,7 +119,7 @@ impl Store {
                 self.open.remove(&batch);
             }
             Save::StepSettled(settled) => self.settle(settled),
-            Save::AttemptFailed(failed) => self.fail(now, failed),
+            Save::AttemptFailed(failed) => self.fail(now, *failed),
             Save::StepReturned { task, step, attempt, batch, reason: _ } => {
                 self.end_item(batch, task, step, attempt, ItemRecord::Returned);
                 self.step(task, step).attempts -= 1;
