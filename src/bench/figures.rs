@@ -50,6 +50,8 @@ pub struct Report {
     pub seconds: f64,
     /// Completed steps a second.
     pub steps_per_second: f64,
+    /// The same of each run, in their order, when this is the report of one of several.
+    pub runs_steps_per_second: Vec<f64>,
     /// Ended tasks a second.
     pub tasks_per_second: f64,
     /// Tasks accepted durably a second, while they were submitted. With a bound on tasks in the air that bound decides.
@@ -289,7 +291,7 @@ impl Before {
         if let (Some((runtime, measure, server)), Some(mark)) = (&self.measure, self.mark) {
             report.postgres_version = Some(server.version.clone());
             report.postgres_settings = server.settings.iter().cloned().collect();
-            runtime.block_on(ask(measure, mark, &passed.tasks, &mut report))?;
+            runtime.block_on(ask(measure, mark, &template.key, &passed.tasks, &mut report))?;
         }
         report.steps_per_second = per(report.steps as f64, seconds);
         report.tasks_per_second = per(tasks as f64, seconds);
@@ -299,10 +301,16 @@ impl Before {
 }
 
 /// What only the database knows.
-async fn ask(measure: &Measure, before: Mark, tasks: &[Uuid], report: &mut Report) -> Result<(), Error> {
+async fn ask(
+    measure: &Measure,
+    before: Mark,
+    template: &str,
+    tasks: &[Uuid],
+    report: &mut Report,
+) -> Result<(), Error> {
     let after = measure.mark(LANE).await?;
     let (Some(first), Some(last)) = (tasks.iter().min(), tasks.iter().max()) else { return Ok(()) };
-    report.steps = measure.completed_steps(*first, *last).await?;
+    report.steps = measure.completed_steps(template, *first, *last).await?;
     report.wal_bytes_per_step = Some(per(after.wal_bytes - before.wal_bytes, report.steps as f64));
     let sample: Vec<Uuid> = tasks.iter().step_by(tasks.len().div_ceil(SAMPLE)).copied().collect();
     let (mut queued, mut ran) = (Recorder::default(), Recorder::default());

@@ -13,13 +13,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{print, print_json};
 use super::{Exit, Failure, Format, Global, template, time};
-use crate::bench::{self, Options, Pace, Progress, Shape, ShapeError, Target, Work};
+use crate::bench::{self, Options, Pace, Progress, Report, Shape, ShapeError, Target, Work};
 use interrupt::Interrupt;
 use private::PrivateBroker;
 
 const EXAMPLES: &str = "\
 Examples:
-  tasker bench --start --with-limit                     a broker and a Postgres of its own, native workers,
+  tasker bench --start --runs 3 --with-limit            a broker and a Postgres of its own, native workers,
                                                         and what Postgres alone takes for the same rows
   tasker bench --start --in-flight 1 --tasks 1000       the latency of a lone task
   tasker bench --start --open-loop --rate 2000          latencies at 2,000 tasks a second
@@ -46,6 +46,9 @@ struct Run {
     /// Start a broker with a private Postgres for the time of the run, in a folder that is removed afterwards
     #[arg(long)]
     start: bool,
+    /// Runs, of which the median by steps a second is reported
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    runs: u8,
     /// Then write the same rows in groups of the same sizes without a broker, and tell the ratio
     #[arg(long)]
     with_limit: bool,
@@ -135,24 +138,37 @@ impl Run {
             None => self.target(global)?,
         };
         let options = self.options(target, shape);
-        let bar = progress();
-        let report = bench::run(&options, |progress| {
-            show(&bar, progress);
-            !interrupt.is_asked()
-        });
-        bar.finish_and_clear();
-        let mut report = report.map_err(|error| with_log(error.into(), private.as_ref()))?;
-        if self.with_limit {
-            let url = options.target.database_url.as_deref().ok_or_else(|| {
-                Failure::usage("--with-limit writes to the broker's server, and --database does not say where that is")
-            })?;
-            report.measure_limit(&options, url, interrupt.asked())?;
+        let mut reports = Vec::new();
+        for _ in 0..self.runs {
+            let report = self.measure(&options, &interrupt);
+            reports.push(report.map_err(|failure| with_log(failure, private.as_ref()))?);
         }
+        let report = median(reports);
         match global.output {
             Format::Text => print(&table::render(&report))?,
             Format::Json => print_json(&report)?,
         }
         Ok(if report.tasks_failed == 0 { Exit::Done } else { Exit::Unsuccessful })
+    }
+
+    /// One run, and its limit.
+    fn measure(&self, options: &Options, interrupt: &Interrupt) -> Result<Report, Failure> {
+        let url = options.target.database_url.as_deref();
+        if self.with_limit && url.is_none() {
+            let message = "--with-limit writes to the broker's server, and --database does not say where that is";
+            return Err(Failure::usage(message));
+        }
+        let bar = progress();
+        let report = bench::run(options, |progress| {
+            show(&bar, progress);
+            !interrupt.is_asked()
+        });
+        bar.finish_and_clear();
+        let mut report = report?;
+        if let Some(url) = url.filter(|_| self.with_limit) {
+            report.measure_limit(options, url, interrupt.clone().asked())?;
+        }
+        Ok(report)
     }
 
     fn shape(&self) -> Result<Shape, Failure> {
@@ -196,6 +212,14 @@ impl Run {
     }
 }
 
+/// The run in the middle by steps a second, with the figures of all in the order in which they were.
+fn median(mut reports: Vec<Report>) -> Report {
+    let runs = reports.iter().map(|report| report.steps_per_second).collect();
+    reports.sort_by(|one, other| one.steps_per_second.total_cmp(&other.steps_per_second));
+    let median = reports.len().saturating_sub(1) / 2;
+    Report { runs_steps_per_second: runs, ..reports.swap_remove(median) }
+}
+
 /// A failure with what the private broker has said, when there is one.
 fn with_log(failure: Failure, private: Option<&PrivateBroker>) -> Failure {
     match private.map(PrivateBroker::last_words).filter(|words| !words.is_empty()) {
@@ -232,5 +256,17 @@ impl From<bench::Error> for Failure {
 impl From<ShapeError> for Failure {
     fn from(error: ShapeError) -> Failure {
         Failure::usage(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_runs_the_one_in_the_middle_is_told() {
+        let reports = [5.0, 1.0, 3.0].map(|steps_per_second| Report { steps_per_second, ..Report::default() });
+        let report = median(reports.into());
+        assert_eq!((report.steps_per_second, report.runs_steps_per_second), (3.0, vec![5.0, 1.0, 3.0]));
     }
 }

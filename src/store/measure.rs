@@ -133,11 +133,16 @@ impl Measure {
         Ok(sqlx::query_scalar(sql).bind(lane).bind(after).bind(until).bind(first).fetch_one(&self.pool).await?)
     }
 
-    /// Completed steps among those of the tasks from the first to the last id.
-    pub async fn completed_steps(&self, first: Uuid, last: Uuid) -> Result<u64, Error> {
+    /// Completed steps of tasks of a template, `namespace/name@version`, from the first to the last id.
+    pub async fn completed_steps(&self, template: &str, first: Uuid, last: Uuid) -> Result<u64, Error> {
         let count: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM tasker.step_outcomes WHERE task_id BETWEEN $1 AND $2 AND kind = 'complete'",
+            "SELECT count(*) FROM tasker.task_templates AS template
+             JOIN tasker.tasks AS task ON task.template_id = template.template_id
+             JOIN tasker.step_outcomes AS outcome ON outcome.task_id = task.task_id
+             WHERE template.namespace || '/' || template.name || '@' || template.version = $1
+               AND task.task_id BETWEEN $2 AND $3 AND outcome.task_id BETWEEN $2 AND $3 AND outcome.kind = 'complete'",
         )
+        .bind(template)
         .bind(first)
         .bind(last)
         .fetch_one(&self.pool)

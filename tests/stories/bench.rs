@@ -66,7 +66,20 @@ fn a_run_with_a_broker_of_its_own_counts_every_task_and_leaves_nothing_behind() 
     let folder = passable_folder();
     let output = bench_in(
         folder.path(),
-        &["--start", "--tasks", "300", "--warm-up", "50", "--shape", "diamond", "--with-limit", "-o", "json"],
+        &[
+            "--start",
+            "--tasks",
+            "300",
+            "--warm-up",
+            "50",
+            "--shape",
+            "diamond",
+            "--runs",
+            "2",
+            "--with-limit",
+            "-o",
+            "json",
+        ],
     );
     let report = report(&output);
     assert_eq!((number(&report, "/tasks"), number(&report, "/steps")), (300.0, 1_200.0));

@@ -50,6 +50,10 @@ pub(super) fn render(report: &Report) -> String {
         "throughput",
         format!("{} steps/s, {} tasks/s", number(report.steps_per_second), number(report.tasks_per_second)),
     );
+    if report.runs_steps_per_second.len() > 1 {
+        let runs: Vec<String> = report.runs_steps_per_second.iter().map(|steps| number(*steps)).collect();
+        line("runs", format!("{} steps/s; this is the median", runs.join(", ")));
+    }
     line("accepted", format!("{} tasks/s", number(report.submitted_per_second)));
     text.push('\n');
     text.push_str(&latencies(report));
