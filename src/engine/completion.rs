@@ -115,11 +115,11 @@ impl Engine {
         for (near, line) in steps.iter().enumerate() {
             let batch = &self.batches[id];
             let Some(item) = batch.find(near, line.task, &line.step, line.attempt) else { continue };
-            let open = batch.items[item].status == ItemStatus::Open;
-            if open && line.status == CompletionStatus::Returned {
+            let status = batch.items[item].status;
+            if status == ItemStatus::Open && line.status == CompletionStatus::Returned {
                 self.return_item(id, item, &why, out);
                 self.advance_task(now, line.task, out);
-            } else if !open {
+            } else if status != status.released() {
                 self.let_go_of(id, item);
             }
         }

@@ -229,7 +229,7 @@ impl Engine {
                     context: task.context.clone(),
                     priority: task.priority,
                     labels: task.labels.clone(),
-                    results: Vec::new(),
+                    results: Vec::with_capacity(task.template.dag.parents(item.step).len()),
                 });
                 tasks.len() - 1
             });

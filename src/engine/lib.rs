@@ -41,6 +41,7 @@ mod hash;
 mod id;
 mod inquiries;
 mod inspect;
+mod line;
 mod liveness;
 mod loads;
 mod operate;

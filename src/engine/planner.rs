@@ -6,10 +6,11 @@
 //! first, an older task goes before a younger one, a wide task shares with the others, and nothing waits for ever: a step
 //! is overtaken by at most that many turns a level.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::id::{RegistrationId, TaskId};
+use crate::line::{Line, Rank};
 use crate::task::Task;
 use crate::workers::Workers;
 
@@ -18,9 +19,6 @@ const PRIORITY_TURNS: i64 = 1_000_000;
 
 /// Steps that a task may take before others of the same rank come first. As many as a small worker process has slots.
 const QUANTUM_STEPS: u32 = 16;
-
-/// A place in the order: the lowest goes first. The turn, which no two tasks share, makes it the place of one task.
-type Rank = (i64, u64);
 
 /// Tasks with ready steps, by template and rank, and templates by the rank of their first task.
 #[derive(Debug, Default)]
@@ -37,13 +35,15 @@ pub(crate) struct Queues {
 #[derive(Debug)]
 struct TemplateQueue {
     namespace: usize,
-    tasks: BTreeMap<Rank, TaskId>,
+    tasks: Line<TaskId>,
+    /// Whether its first task stands for it in the heads of its namespace. Not while it is blocked.
+    heads: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct NamespaceQueue {
-    /// First rank of each of its templates that has ready work.
-    heads: BTreeSet<(Rank, u32)>,
+    /// Its templates that have ready work, by the rank of their first task.
+    heads: Line<u32>,
     /// Whether it is in `rotation`.
     rotating: bool,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Pick {
 
 /// Templates that no worker with credit can run, taken out for the rest of a pass.
 #[derive(Debug, Default)]
-pub(crate) struct Blocked(Vec<(usize, (Rank, u32))>);
+pub(crate) struct Blocked(Vec<u32>);
 
 impl Queues {
     /// A new place at the end of the order.
@@ -71,9 +71,9 @@ impl Queues {
         let next = self.namespaces.len();
         let namespace = *self.namespace_index.entry(namespace.clone()).or_insert(next);
         if namespace == next {
-            self.namespaces.push(NamespaceQueue::default());
+            self.namespaces.push(NamespaceQueue { heads: Line::new(), rotating: false });
         }
-        self.templates.push(TemplateQueue { namespace, tasks: BTreeMap::new() });
+        self.templates.push(TemplateQueue { namespace, tasks: Line::new(), heads: false });
     }
 
     /// Puts a task in line if it has ready steps and its time has come, and takes it out if not.
@@ -112,23 +112,23 @@ impl Queues {
     pub fn pick(&mut self, workers: &mut Workers, blocked: &mut Blocked) -> Option<Pick> {
         while let Some(namespace) = self.rotation.pop_front() {
             let queue = &mut self.namespaces[namespace];
-            let Some(&head) = queue.heads.first() else {
+            let Some((rank, template)) = queue.heads.first() else {
                 queue.rotating = false;
                 continue;
             };
-            let (_, template) = head;
             if let Some(worker) = workers.with_credit_for(template) {
                 self.rotation.push_back(namespace);
-                let first = self.templates[template as usize].tasks.first_key_value();
-                let (_, &task) = first.expect("a template with a head has a task in line");
+                let first = self.templates[template as usize].tasks.first();
+                let (_, task) = first.expect("a template with a head has a task in line");
                 return Some(Pick { task, worker });
             }
             if !workers.any_credit() {
                 self.rotation.push_front(namespace);
                 return None;
             }
-            queue.heads.remove(&head);
-            blocked.0.push((namespace, head));
+            queue.heads.remove(rank);
+            self.templates[template as usize].heads = false;
+            blocked.0.push(template);
             self.rotation.push_front(namespace);
         }
         None
@@ -136,9 +136,14 @@ impl Queues {
 
     /// Puts back what a pass had taken out.
     pub fn unblock(&mut self, blocked: Blocked) {
-        for (namespace, head) in blocked.0 {
-            self.namespaces[namespace].heads.insert(head);
-            self.rotate(namespace);
+        for template in blocked.0 {
+            let queue = &mut self.templates[template as usize];
+            if let Some((first, _)) = queue.tasks.first().filter(|_| !queue.heads) {
+                queue.heads = true;
+                let namespace = queue.namespace;
+                self.namespaces[namespace].heads.insert(first, template);
+                self.rotate(namespace);
+            }
         }
     }
 
@@ -149,29 +154,30 @@ impl Queues {
 
     fn insert(&mut self, rank: Rank, task: TaskId, template: u32) {
         let queue = &mut self.templates[template as usize];
-        let old_head = queue.tasks.first_key_value().map(|(&rank, _)| rank);
+        let old_head = queue.tasks.first();
         queue.tasks.insert(rank, task);
         let namespace = queue.namespace;
-        if old_head.is_none_or(|old| rank < old) {
+        if old_head.is_none_or(|(old, _)| rank < old) {
             let heads = &mut self.namespaces[namespace].heads;
-            if let Some(old) = old_head {
-                heads.remove(&(old, template));
+            if let Some((old, _)) = old_head.filter(|_| queue.heads) {
+                heads.remove(old);
             }
-            heads.insert((rank, template));
+            heads.insert(rank, template);
+            queue.heads = true;
             self.rotate(namespace);
         }
     }
 
     fn remove(&mut self, rank: Rank, template: u32) {
         let queue = &mut self.templates[template as usize];
-        if queue.tasks.first_key_value().is_some_and(|(&first, _)| first != rank) {
-            queue.tasks.remove(&rank);
-        } else {
-            queue.tasks.pop_first();
+        let was_head = queue.tasks.first().is_some_and(|(first, _)| first == rank);
+        queue.tasks.remove(rank);
+        if was_head && queue.heads {
             let heads = &mut self.namespaces[queue.namespace].heads;
-            heads.remove(&(rank, template));
-            if let Some((&next, _)) = queue.tasks.first_key_value() {
-                heads.insert((next, template));
+            heads.remove(rank);
+            queue.heads = !queue.tasks.is_empty();
+            if let Some((next, _)) = queue.tasks.first() {
+                heads.insert(next, template);
             }
         }
     }

@@ -15,6 +15,9 @@ use crate::snapshot::TaskSnapshot;
 use crate::step::{Phase, StepInput};
 use crate::time::Now;
 
+/// What was made of a report, with the step that it names.
+type Taken = (StepReference, Disposition);
+
 impl Engine {
     pub(crate) fn results_reported(&mut self, now: Now, origin: Origin, results: Vec<StepReport>, out: &mut Effects) {
         let Some(registration) = self.heard_from(now, origin, out) else { return };
@@ -43,13 +46,13 @@ impl Engine {
                 continue;
             }
             near = item.map_or(near, |item| item + 1);
-            let at = report.at.clone();
-            let disposition = self.take_result(now, registration, item, report, out);
-            self.advance_task(now, at.task, out);
-            if self.close_if_done(now, at.batch, out) {
-                closed.push(at.batch);
+            let taken = self.take_result(now, registration, item, report, out);
+            let StepReference { task, batch, .. } = taken.0;
+            self.advance_task(now, task, out);
+            if self.close_if_done(now, batch, out) {
+                closed.push(batch);
             }
-            dispositions.push((at, disposition));
+            dispositions.push(taken);
         }
         let later = !strange.is_empty();
         if later {
@@ -85,19 +88,19 @@ impl Engine {
         self.strange.answered(reports.len() as u64, bytes);
         let mut dispositions = Vec::with_capacity(reports.len());
         for report in reports {
-            let at = report.at.clone();
-            let disposition = if self.tasks.contains_key(&at.task) {
+            let id = report.at.task;
+            let taken = if self.tasks.contains_key(&id) {
                 // An operator has brought the task back meanwhile.
-                let item = self.find_item(0, registration, &at);
-                let disposition = self.take_result(now, registration, item, report, out);
-                self.advance_task(now, at.task, out);
-                disposition
+                let item = self.find_item(0, registration, &report.at);
+                let taken = self.take_result(now, registration, item, report, out);
+                self.advance_task(now, id, out);
+                taken
             } else {
-                let known = tasks.iter().find(|task| task.id == at.task);
+                let known = tasks.iter().find(|task| task.id == id);
                 let disposition = known.map_or(Disposition::Unknown, |task| self.disposition_in(task, &report));
                 ledger(registration, report, disposition, out)
             };
-            dispositions.push((at, disposition));
+            dispositions.push(taken);
         }
         out.reply(origin, Reply::ResultsAccepted { results: dispositions, closed_batches: Vec::new() });
     }
@@ -138,7 +141,7 @@ impl Engine {
         item: Option<usize>,
         report: StepReport,
         out: &mut Effects,
-    ) -> Disposition {
+    ) -> Taken {
         let at = &report.at;
         let Some(item) = item else {
             let disposition = self.disposition_out_of_batch(&report);
@@ -224,7 +227,7 @@ impl Engine {
         item: usize,
         report: StepReport,
         out: &mut Effects,
-    ) -> Disposition {
+    ) -> Taken {
         let id = report.at.task;
         let batch = self.batches.get_mut(report.at.batch).expect("the item was found in it");
         let dispatched = batch.dispatched;
@@ -282,7 +285,7 @@ impl Engine {
                 out,
             ),
         }
-        if report.refused { Disposition::Refused } else { Disposition::Accepted }
+        (report.at, if report.refused { Disposition::Refused } else { Disposition::Accepted })
     }
 
     /// Events of a step, as far as its template declares them.
@@ -336,26 +339,21 @@ fn late_or_unknown(attempt: u32, attempts: u32) -> Disposition {
 }
 
 /// Writes a result that changed nothing into the ledger.
-fn ledger(
-    registration: RegistrationId,
-    report: StepReport,
-    disposition: Disposition,
-    out: &mut Effects,
-) -> Disposition {
+fn ledger(registration: RegistrationId, report: StepReport, disposition: Disposition, out: &mut Effects) -> Taken {
     let (status, payload) = match report.outcome {
         Outcome::Complete(result) => ("complete", result),
         Outcome::Failed(failure) => ("error", Bytes::from(failure.message)),
     };
     if planted!(LedgerSkipped) {
-        return disposition;
+        return (report.at, disposition);
     }
     out.saves.push(Save::ResultReceived(Box::new(ReceivedResult {
-        at: report.at,
+        at: report.at.clone(),
         registration: Some(registration),
         disposition,
         status,
         checksum: crate::checksum(&payload),
         payload,
     })));
-    disposition
+    (report.at, disposition)
 }
