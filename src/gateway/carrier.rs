@@ -19,6 +19,7 @@ use super::peers::Peers;
 use super::refusals::Refusals;
 use super::roles::Roles;
 use super::sockets::Sockets;
+use super::stir::Stir;
 use super::templates::Compiler;
 use super::{Incoming, Options, Outgoing, PeerCounts, Settings, outbound};
 use crate::protocol::{self, ControlKind, ErrorCode, ErrorReply, HealthLevel, Message, MessageType};
@@ -77,6 +78,7 @@ impl Carrier {
         sockets: Sockets,
         outgoing: Receiver<Parcel>,
         wake: Arc<Wake>,
+        stir: Stir,
         inbox: Inbox,
     ) -> Carrier {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -98,7 +100,7 @@ impl Carrier {
             message_bytes_max: options.message_bytes_max,
             unacknowledged_max: options.unacknowledged_max,
         };
-        let guard = Guard::new(&sockets, options.peer_bytes_max, options.connections_max);
+        let guard = Guard::new(&sockets, stir, options.peer_bytes_max, options.connections_max);
         Carrier {
             sockets,
             outgoing,
@@ -132,18 +134,26 @@ impl Carrier {
     }
 
     /// Sleeps until there is something to do. A full inbox gives no sign when it has room again, so it is tried anew.
-    fn wait(&self) {
+    fn wait(&mut self) {
+        let calm = self.guard.calm_fd();
         let mut items = [
             zmq::PollItem::from_fd(self.wake.fd.as_fd().as_raw_fd(), zmq::POLLIN),
             self.sockets.publisher.as_poll_item(zmq::POLLIN),
             self.sockets.router.as_poll_item(zmq::POLLIN),
             self.sockets.work_monitor.as_poll_item(),
             self.sockets.events_monitor.as_poll_item(),
+            zmq::PollItem::from_fd(calm.unwrap_or_default(), zmq::POLLIN),
         ];
+        let polled = if calm.is_some() { items.len() } else { items.len() - 1 };
+        let timeout = if self.inbox.waits() { INBOX_RETRY_MS } else { self.guard.sleep_ms_max() };
         // An error is an interrupted system call: the round that follows finds nothing and comes back.
-        let _ = zmq::poll(&mut items, if self.inbox.waits() { INBOX_RETRY_MS } else { self.guard.sleep_ms_max() });
-        if items[0].is_readable() {
+        let _ = zmq::poll(&mut items[..polled], timeout);
+        let [is_called, .., is_stirred] = items.map(|item| item.is_readable());
+        if is_called {
             self.wake.clear();
+        }
+        if is_stirred {
+            self.guard.stir();
         }
     }
 

@@ -75,6 +75,11 @@ impl Connection {
         self.sent = self.sent.max(self.acknowledged);
     }
 
+    /// Whether nothing of a peer has stopped half way: no large message is incomplete, and it has taken all that was sent.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.waiting_since.is_none() && self.sent <= self.acknowledged
+    }
+
     pub(super) fn judge_peer(&mut self, traffic: tcp::Traffic, most: u64, now: Instant) -> Option<Offence> {
         // More was counted than came: the rest of the estimate is forgotten with each calm.
         self.read = self.read.min(traffic.received);
@@ -208,6 +213,7 @@ mod tests {
             work.insert(place, peer);
         }
         assert_eq!(work.longest_waiting(), Some(5));
+        assert!(!work.at(5).expect("inserted").is_quiet());
         let peer = work.at(5).expect("inserted");
         peer.read = 1;
         assert!(peer.judge_peer(traffic(2 * large, 0, 0), 2 * large, start).is_none());
@@ -223,6 +229,9 @@ mod tests {
         peer.sent += 1;
         assert!(matches!(peer.judge_peer(traffic(0, 300, 9), 100, Instant::now()), Some(Offence::Unacknowledged)));
         assert!(peer.judge_peer(traffic(0, 301, 9), 100, Instant::now()).is_none(), "it reads on");
+        assert!(!peer.is_quiet(), "not all of it");
+        assert!(peer.judge_peer(traffic(0, 401, 0), 100, Instant::now()).is_none());
+        assert!(peer.is_quiet());
     }
 
     #[test]

@@ -12,14 +12,18 @@ use super::log_limit::LogLimit;
 use super::memory;
 use super::monitor::{Happened, Monitor};
 use super::sockets::Sockets;
+use super::stir::Stir;
 use super::tcp;
 
-/// The shortest time between two looks at all connections: what a peer may send beyond its bound unseen.
+/// The shortest time between two looks at all connections while bytes move: what a peer may send beyond its bound unseen.
 const SWEEP_TIME_MIN: Duration = Duration::from_millis(50);
 /// The longest.
 const SWEEP_TIME_MAX: Duration = Duration::from_millis(500);
 /// Time between looks for each connection. A look costs about a microsecond, so this is one percent of a core.
 const SWEEP_TIME_PER_CONNECTION: Duration = Duration::from_micros(100);
+/// Time between looks while nothing moves. Whatever a peer does begins with bytes, and those end the calm; this is for
+/// connections that have gone without a word.
+const CALM_TIME: Duration = Duration::from_secs(2);
 /// Most bytes that libzmq adds to a frame on the wire: 9 for its length, 33 when it is encrypted (ZMTP 3.1, RFC 37 and 26).
 const FRAME_OVERHEAD_MAX: usize = 42;
 /// Fewest.
@@ -41,6 +45,10 @@ pub(super) struct Guard {
     published: u64,
     connections_made: u64,
     next_sweep: Option<Instant>,
+    /// What arrives.
+    stir: Stir,
+    /// Something has arrived or was sent since the look before, or has stopped half way.
+    is_stirred: bool,
     /// The process's memory when a message was first found incomplete.
     memory_before: Option<u64>,
     pub(super) cut: u64,
@@ -72,7 +80,7 @@ impl Size {
 }
 
 impl Guard {
-    pub(super) fn new(sockets: &Sockets, peer_bytes_max: u64, connections_max: usize) -> Guard {
+    pub(super) fn new(sockets: &Sockets, stir: Stir, peer_bytes_max: u64, connections_max: usize) -> Guard {
         let endpoints = sockets.endpoints.work.iter().chain(&sockets.endpoints.events);
         let ports = endpoints.filter_map(|endpoint| endpoint.strip_prefix("tcp://")?.rsplit_once(':')?.1.parse().ok());
         Guard {
@@ -84,6 +92,8 @@ impl Guard {
             published: 0,
             connections_made: 0,
             next_sweep: None,
+            stir,
+            is_stirred: false,
             memory_before: None,
             cut: 0,
             handshakes_failed: 0,
@@ -104,13 +114,34 @@ impl Guard {
         i64::try_from(rest.as_millis()).unwrap_or(i64::MAX).saturating_add(1)
     }
 
+    /// What ends the calm, to be polled as well; nothing while there is none.
+    pub(super) fn calm_fd(&self) -> Option<RawFd> {
+        (!self.is_stirred).then(|| self.stir.as_raw_fd())
+    }
+
+    /// Ends the calm: bytes move. Looks follow each other closely until none do.
+    pub(super) fn stir(&mut self) {
+        if self.is_stirred {
+            return;
+        }
+        self.is_stirred = true;
+        self.stir.take(self.connections());
+        self.next_sweep = (self.connections() > 0).then(|| Instant::now() + self.pause());
+    }
+
+    /// Time to the next look while bytes move.
+    fn pause(&self) -> Duration {
+        let connections = u32::try_from(self.connections()).unwrap_or(u32::MAX);
+        SWEEP_TIME_PER_CONNECTION.saturating_mul(connections).clamp(SWEEP_TIME_MIN, SWEEP_TIME_MAX)
+    }
+
     /// Takes what libzmq tells of connections.
     pub(super) fn hear(&mut self, sockets: &Sockets) {
         self.hear_of(&sockets.work_monitor, |guard| &mut guard.work);
         self.hear_of(&sockets.events_monitor, |guard| &mut guard.events);
         match self.connections() {
             0 => self.next_sweep = None,
-            _ if self.next_sweep.is_none() => self.next_sweep = Some(Instant::now() + SWEEP_TIME_MIN),
+            _ if self.next_sweep.is_none() => self.next_sweep = Some(Instant::now() + self.pause()),
             _ => {}
         }
     }
@@ -146,6 +177,7 @@ impl Guard {
             return;
         }
         tcp::expect_progress(fd);
+        self.stir.watch(fd);
         if self.connections() > self.connections_max {
             self.cut(fd, side, Offence::Surplus);
         }
@@ -185,6 +217,7 @@ impl Guard {
 
     /// Counts a message that libzmq has taken for a peer.
     pub(super) fn has_sent(&mut self, link: &Link, size: Size) {
+        self.stir();
         if let Some(connection) = self.work.linked(link) {
             connection.sent += (size.bytes + size.frames * FRAME_OVERHEAD_MIN) as u64;
         }
@@ -192,6 +225,7 @@ impl Guard {
 
     /// Counts a message to all subscribers.
     pub(super) fn has_published(&mut self, size: Size) {
+        self.stir();
         self.published += (size.bytes + size.frames * FRAME_OVERHEAD_MIN) as u64;
     }
 
@@ -214,12 +248,14 @@ impl Guard {
         if self.next_sweep.is_none_or(|next| now < next) {
             return Vec::new();
         }
-        let connections = u32::try_from(self.connections()).unwrap_or(u32::MAX);
-        let pause = SWEEP_TIME_PER_CONNECTION.saturating_mul(connections).clamp(SWEEP_TIME_MIN, SWEEP_TIME_MAX);
-        self.next_sweep = (connections > 0).then(|| now + pause);
-
+        // Before the look, so that what arrives during it is looked at by the next one.
+        let mut is_stirred = self.stir.take(self.connections());
         let (most, published) = (self.peer_bytes_max, self.published);
-        let offenders = self.work.offenders(|connection, traffic| connection.judge_peer(traffic, most, now));
+        let offenders = self.work.offenders(|connection, traffic| {
+            let offence = connection.judge_peer(traffic, most, now);
+            is_stirred |= traffic.unsent > 0 || !connection.is_quiet();
+            offence
+        });
         let swelling = self.swelling(&offenders).map(|fd| (fd, Offence::Swelling));
         let mut cut = Vec::new();
         for (fd, offence) in offenders.into_iter().chain(swelling) {
@@ -228,10 +264,16 @@ impl Guard {
                 cut.extend(peer);
             }
         }
-        let judge = |connection: &mut Connection, traffic| connection.judge_subscriber(traffic, published, most);
-        for (fd, offence) in self.events.offenders(judge) {
+        let silent = self.events.offenders(|connection, traffic| {
+            is_stirred |= traffic.unsent > 0;
+            connection.judge_subscriber(traffic, published, most)
+        });
+        for (fd, offence) in silent {
             self.cut(fd, |guard| &mut guard.events, offence);
         }
+        self.is_stirred = is_stirred;
+        let pause = if self.is_stirred { self.pause() } else { CALM_TIME };
+        self.next_sweep = (self.connections() > 0).then(|| now + pause);
         cut
     }
 

@@ -19,6 +19,7 @@ mod refusals;
 mod results;
 mod roles;
 mod sockets;
+mod stir;
 mod summary;
 mod tcp;
 mod templates;
@@ -38,6 +39,7 @@ use crate::security::{Access, SecretKey};
 use carrier::{Carrier, Parcel, Wake};
 use inbox::Inbox;
 use sockets::Sockets;
+use stir::Stir;
 
 pub use budget::Budget;
 pub use inbound::check_request;
@@ -218,10 +220,10 @@ impl Gateway {
         let endpoints = sockets.endpoints.clone();
         let (parcels, outgoing) = crossbeam_channel::bounded(limits::OUTBOX_GROUPS_MAX);
         let wake = Arc::new(Wake::new().map_err(Error::Thread)?);
+        let stir = Stir::new().map_err(Error::Thread)?;
         let budget = Arc::new(Budget::new(options.inbox_bytes_max));
-        let events_max = options.inbox_events_max;
-        let carrier =
-            Carrier::new(options, sockets, outgoing, wake.clone(), Inbox::new(inbox, events_max, budget.clone()));
+        let inbox = Inbox::new(inbox, options.inbox_events_max, budget.clone());
+        let carrier = Carrier::new(options, sockets, outgoing, wake.clone(), stir, inbox);
         let builder = std::thread::Builder::new().name("gateway".to_owned());
         let thread = builder.spawn(move || carrier.run()).map_err(Error::Thread)?;
         Ok(Gateway { endpoints, outbox: Outbox { parcels, wake }, budget, thread: Some(thread) })

@@ -1,5 +1,8 @@
 //! Peers that complete the handshake and then send what is no message, or what no worker or client would say.
 
+use std::thread::JoinHandle;
+use std::time::Duration;
+
 use tasker_core::protocol::*;
 use uuid::Uuid;
 
@@ -11,11 +14,20 @@ use crate::zmtp::{Closed, Wire, frame};
 /// noticed.
 const SUBSCRIPTIONS_MEMORY: u64 = 128 * MIB;
 
-/// Sends frames of one message without an end, until the broker cuts the connection; the bytes sent by then.
+/// Sends frames of one message without an end, while others carry on, until the broker cuts the connection; the bytes sent
+/// by then.
 fn endless(siege: &mut Siege, length: usize) -> u64 {
-    let mut wire = Wire::greet(siege.broker.work(), "DEALER").expect("a good handshake");
+    let wire = Wire::greet(siege.broker.work(), "DEALER").expect("a good handshake");
+    let sender = send_endlessly(wire, length);
+    while !sender.is_finished() {
+        siege.carries_on();
+    }
+    sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn send_endlessly(mut wire: Wire, length: usize) -> JoinHandle<u64> {
     let frames = frame(true, &vec![7; length]).repeat(65_536 / (length + 2) + 1);
-    let sender = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         let mut sent = 0;
         // Not more, so that a broker without a guard does not take all of the machine's memory.
         while sent < 3 * PEER_BYTES_MAX {
@@ -25,11 +37,7 @@ fn endless(siege: &mut Siege, length: usize) -> u64 {
             sent += frames.len() as u64;
         }
         panic!("the broker has taken {} MiB of one message", sent / MIB);
-    });
-    while !sender.is_finished() {
-        siege.carries_on();
-    }
-    sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 #[test]
@@ -45,6 +53,19 @@ fn a_message_without_end_is_cut_at_the_bound() {
     }
     let cut = before.connections_cut.map(|count| count + 2);
     siege.until("two are cut", |report| report.connections_cut == cut && report.connections == before.connections);
+}
+
+#[test]
+fn a_message_without_end_is_cut_at_the_bound_when_nothing_else_moves() {
+    let mut siege = Siege::begin();
+    let (memory, before) = (siege.memory(), siege.health());
+    let wire = Wire::greet(siege.broker.work(), "DEALER").expect("a good handshake");
+    // Long enough for the broker to stop looking at its connections all the time, and shorter than until it looks again.
+    std::thread::sleep(Duration::from_millis(300));
+    let sent = send_endlessly(wire, 1_000).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    eprintln!("out of the calm: cut after {} MiB", sent / MIB);
+    memory.stayed_within(2 * PEER_BYTES_MAX + NOISE);
+    siege.until("it is cut", |report| report.connections_cut > before.connections_cut);
 }
 
 #[test]

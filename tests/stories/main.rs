@@ -8,6 +8,7 @@ mod draining;
 mod events;
 mod exactly_once;
 mod flood;
+mod idle;
 mod invariants;
 mod large_results;
 mod limit;

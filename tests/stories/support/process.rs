@@ -96,6 +96,17 @@ impl BrokerProcess {
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
+    /// How often its threads have gone to sleep or were put to sleep.
+    pub fn context_switches(&self) -> u64 {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it is our child");
+        let of_thread = |status: String| -> u64 {
+            let counts = status.lines().filter(|line| line.contains("ctxt_switches:"));
+            counts.map(|line| line.rsplit('\t').next().and_then(|count| count.parse().ok()).unwrap_or(0)).sum()
+        };
+        let statuses = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok());
+        statuses.map(of_thread).sum()
+    }
+
     /// Stops it in order.
     pub fn stop(&mut self) {
         self.terminate();
