@@ -238,12 +238,16 @@ async fn the_status_of_a_large_task_reads_only_that_task() {
     let (batch, save) = fixture.batch(&[(task, 0, 1)]);
     let mut saves = vec![save];
     saves.extend((0..500).map(|step| fixture.settled(task, step, 1, batch, "1")));
+    saves.extend((500..800).map(|step| fixture.batch(&[(task, step, 1)]).1));
     fixture.commit(&saves).await;
     let view = task_status(&fixture.pool, task, false, &[], 0).await.unwrap().unwrap();
-    assert_eq!((view.total, view.counts.complete, view.counts.ready), (1000, 500, 500));
+    let counts = view.counts;
+    assert_eq!((view.total, counts.complete, counts.in_progress, counts.ready), (1000, 500, 300, 200));
 
-    // Without statistics, and again with them: a few rows for each step of this task, none for those of the others.
-    for statement in ["SELECT", "ANALYZE"] {
+    // Without statistics, with those of some tables, and with all of them: a few rows for each step of this task, none for
+    // those of the others.
+    let some = ["step_outcomes", "tasks", "batches", "lanes"].map(|table| format!("ANALYZE tasker.{table}"));
+    for statement in ["SELECT", &some[0], &some[1], &some[2], &some[3], "ANALYZE"] {
         fixture.execute(statement).await;
         for name in ["task_status", "step_readiness"] {
             let sql = format!(
