@@ -13,6 +13,9 @@ use super::{Endpoints, Error, Options};
 
 /// Messages that one peer may leave unread before it counts as unreachable.
 const SEND_MESSAGES_MAX: i32 = 1_000;
+/// Events that wait for one subscriber; further ones are lost to it. A commit group ends some thousand tasks at once, and
+/// whoever reads as fast as it can is to hear of all of them.
+const SEND_EVENTS_MAX: i32 = 10_000;
 /// Messages of one peer that wait to be read. Their bytes are bounded too (`guard.rs`).
 const RECEIVE_MESSAGES_MAX: i32 = 100;
 /// Connections that wait to be accepted.
@@ -62,6 +65,7 @@ impl Sockets {
         router.set_router_handover(true).map_err(Error::Socket)?;
         // On the wire an XPUB is a PUB; on this side it tells which topics somebody wants.
         let mut publisher = socket(&context, zmq::XPUB, options)?;
+        publisher.set_sndhwm(SEND_EVENTS_MAX).map_err(Error::Socket)?;
         if let Some(security) = &options.security {
             zap::demand_keys(&mut router, security, Domain::Work).map_err(Error::Socket)?;
             zap::demand_keys(&mut publisher, security, Domain::Events).map_err(Error::Socket)?;
