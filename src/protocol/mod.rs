@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod header;
 mod json;
+mod scan;
 mod worker;
 
 pub use client::*;
