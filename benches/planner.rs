@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use tasker_benches::broker::Broker;
 use tasker_benches::shapes;
 use tasker_engine::{Config, Dag};
@@ -50,5 +50,31 @@ fn readiness(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, build, readiness);
+/// What a step costs, from submission to end, of one task at a time: over its size it must stay flat.
+fn curve(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("planner/curve");
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    for size in [4, 100, 1_000, 10_000] {
+        for (name, parents) in
+            [("wide", shapes::wide(size)), ("deep", shapes::chain(size)), ("random", shapes::random(size))]
+        {
+            group.throughput(Throughput::Elements(size.into()));
+            group.bench_function(BenchmarkId::new(name, size), |bencher| {
+                bencher.iter_custom(|tasks| {
+                    let mut broker = Broker::new(Config::default());
+                    broker.register("order", &parents);
+                    broker.spent = Duration::ZERO;
+                    for _ in 0..tasks {
+                        broker.submit("order", 1);
+                        broker.finish();
+                    }
+                    broker.spent
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, build, readiness, curve);
 criterion_main!(benches);
