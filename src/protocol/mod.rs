@@ -9,7 +9,6 @@ mod error;
 mod event;
 mod header;
 mod json;
-mod scan;
 mod worker;
 
 pub use client::*;
