@@ -152,7 +152,7 @@ pub enum Outgoing {
     /// The engine's answer to a command.
     Reply { to: Origin, reply: Reply },
     /// The server's answer to a command, with its correlation id.
-    Message { to: PeerId, message: protocol::Message },
+    Message { to: PeerId, message: Box<protocol::Message> },
     /// An order to a worker.
     Worker { peer: PeerId, message: WorkerMessage },
     /// For PUB. A cancelled task is published as `control.cancel` too.

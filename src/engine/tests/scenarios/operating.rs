@@ -1,8 +1,8 @@
 //! What clients and operators do: try, wait, cancel, reset, resolve.
 
 use tasker_engine::{
-    Capability, Config, Deliver, Effects, Event, Failure, Operation, OperationKind, Outcome, PeerId, StepReference,
-    StepReport, TaskRequest, TaskState, WorkerIntroduction, WorkerMessage,
+    Capability, Config, Deliver, Effects, Event, Operation, OperationKind, Outcome, PeerId, StepReference, StepReport,
+    TaskRequest, TaskState, WorkerIntroduction, WorkerMessage,
 };
 use uuid::Uuid;
 
