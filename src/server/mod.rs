@@ -92,7 +92,7 @@ impl Broker {
     pub fn start(options: Options) -> Result<Broker, Error> {
         let broker_id = Uuid::now_v7();
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+            .worker_threads(1)
             .thread_name("store")
             .enable_all()
             .build()
