@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -56,7 +57,13 @@ impl Broker {
             environment: None,
             parse_template: |_, yaml, _| Ok(template(yaml)),
         };
-        Ok(Broker { gateway: Gateway::start(options, sender)?, inbox, access, listed: Vec::new(), public })
+        Ok(Broker {
+            gateway: Gateway::start(options, sender, Arc::default())?,
+            inbox,
+            access,
+            listed: Vec::new(),
+            public,
+        })
     }
 
     /// Lists a new key.

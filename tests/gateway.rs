@@ -53,7 +53,7 @@ struct Broker {
 impl Broker {
     fn start(options: Options) -> Broker {
         let (sender, inbox) = crossbeam_channel::unbounded();
-        Broker { gateway: Gateway::start(options, sender).expect("loopback can be bound"), inbox }
+        Broker { gateway: Gateway::start(options, sender, Arc::default()).expect("loopback can be bound"), inbox }
     }
 
     async fn client(&self) -> Client {
@@ -328,7 +328,8 @@ async fn tcp_and_ipc_endpoints_serve_alike() {
 fn endpoints_that_cannot_be_bound_are_named() {
     let start = |endpoint: &str| {
         let work = vec![endpoint.to_owned()];
-        Gateway::start(Options { work, ..options() }, crossbeam_channel::unbounded().0).expect_err(endpoint)
+        Gateway::start(Options { work, ..options() }, crossbeam_channel::unbounded().0, Arc::default())
+            .expect_err(endpoint)
     };
     for endpoint in ["tcp://0.0.0.0:0", "tcp://*:0"] {
         assert!(matches!(start(endpoint), Error::Insecure { .. }), "{endpoint}");

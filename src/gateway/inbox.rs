@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use tasker_engine::{Event, PeerId};
+use tokio::sync::Notify;
 
 use super::{Budget, Incoming, Received};
 
 pub(super) struct Inbox {
-    /// Without a bound of its own, because a bounded one takes its memory at once.
-    sender: Sender<Received>,
+    /// Without a bound of its own, because a bounded one takes its memory at once. Gone when this goes.
+    sender: Option<Sender<Received>>,
+    /// Wakes the reader.
+    arrived: Arc<Notify>,
     events_max: usize,
     budget: Arc<Budget>,
     /// The last heartbeat of each peer that there was no room for.
@@ -29,8 +32,15 @@ pub(super) enum Full {
 }
 
 impl Inbox {
-    pub(super) fn new(sender: Sender<Received>, events_max: usize, budget: Arc<Budget>) -> Inbox {
-        Inbox { sender, events_max, budget, beats: BTreeMap::new(), unreachable: BTreeSet::new() }
+    pub(super) fn new(sender: Sender<Received>, arrived: Arc<Notify>, events_max: usize, budget: Arc<Budget>) -> Inbox {
+        Inbox {
+            sender: Some(sender),
+            arrived,
+            events_max,
+            budget,
+            beats: BTreeMap::new(),
+            unreachable: BTreeSet::new(),
+        }
     }
 
     /// Whether there is room for a command of this size. What waits goes first.
@@ -52,12 +62,15 @@ impl Inbox {
 
     /// The gateway's thread is the only sender, so that there is room still for whoever has looked.
     fn is_full(&self) -> bool {
-        self.sender.len() >= self.events_max
+        self.sender.as_ref().is_some_and(|sender| sender.len() >= self.events_max)
     }
 
     fn send(&self, received: Received) {
         // An inbox without a reader takes nothing any more: whoever stopped the engine stops this thread next.
-        let _ = self.sender.send(received);
+        if let Some(sender) = &self.sender {
+            let _ = sender.send(received);
+        }
+        self.arrived.notify_one();
     }
 
     /// Takes a heartbeat. `false` when it has replaced an earlier one of the peer that was waiting: the newer says all that
@@ -87,5 +100,13 @@ impl Inbox {
     /// Whether something waits for room.
     pub(super) fn waits(&self) -> bool {
         !self.beats.is_empty() || !self.unreachable.is_empty()
+    }
+}
+
+impl Drop for Inbox {
+    /// The reader is told that nothing comes any more.
+    fn drop(&mut self) {
+        self.sender = None;
+        self.arrived.notify_one();
     }
 }

@@ -32,6 +32,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
 use tasker_engine::{Event, Notice, Origin, PeerId, Reply, TaskId, WorkerMessage};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::protocol::{self, ControlKind, HealthLevel};
@@ -214,15 +215,16 @@ pub struct Gateway {
 
 impl Gateway {
     /// Binds the sockets and starts carrying. What peers say goes to `inbox`. While enough waits there, or the [`Budget`] is used
-    /// up, messages are read on and refused as `overloaded`; heartbeats wait, one a peer.
-    pub fn start(options: Options, inbox: Sender<Received>) -> Result<Gateway, Error> {
+    /// up, messages are read on and refused as `overloaded`; heartbeats wait, one a peer. `arrived` is told of each that has
+    /// come, and of the end.
+    pub fn start(options: Options, inbox: Sender<Received>, arrived: Arc<Notify>) -> Result<Gateway, Error> {
         let sockets = Sockets::bind(&options)?;
         let endpoints = sockets.endpoints.clone();
         let (parcels, outgoing) = crossbeam_channel::bounded(limits::OUTBOX_GROUPS_MAX);
         let wake = Arc::new(Wake::new().map_err(Error::Thread)?);
         let stir = Stir::new().map_err(Error::Thread)?;
         let budget = Arc::new(Budget::new(options.inbox_bytes_max));
-        let inbox = Inbox::new(inbox, options.inbox_events_max, budget.clone());
+        let inbox = Inbox::new(inbox, arrived, options.inbox_events_max, budget.clone());
         let carrier = Carrier::new(options, sockets, outgoing, wake.clone(), stir, inbox);
         let builder = std::thread::Builder::new().name("gateway".to_owned());
         let thread = builder.spawn(move || carrier.run()).map_err(Error::Thread)?;

@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, never};
+use crossbeam_channel::{Receiver, TryRecvError};
 use tasker_engine::{Deliver, Effects, Engine, Event, HealthCounts, Mono, Now, Refusal, Reply, Save};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tracing::warn;
 
 use super::admission::{self, UNDECIDED_REQUESTS_MAX, Weight};
@@ -42,14 +44,25 @@ pub(crate) enum Input {
     Stop(Duration),
 }
 
+/// What the loop hears first.
+enum First {
+    Input(Input),
+    Received(Received),
+    /// The gateway is gone.
+    Deaf,
+    Time,
+}
+
 /// What the loop works with.
 pub(crate) struct Parts {
     pub engine: Engine,
     pub clock: Clock,
     pub peers: Receiver<Received>,
+    /// Told when something has come from there.
+    pub arrived: Arc<Notify>,
     /// Where the bytes of messages are given back that are done with.
     pub budget: Arc<Budget>,
-    pub inputs: Receiver<Input>,
+    pub inputs: UnboundedReceiver<Input>,
     pub writer: UnboundedSender<Group>,
     pub outbox: Outbox,
     pub reads: Reads,
@@ -68,11 +81,12 @@ pub(crate) enum End {
 }
 
 /// Runs until told to stop. What recovery decided goes out with the first group.
-pub(crate) fn run(parts: Parts, recovered: Effects) -> End {
+pub(crate) fn run(parts: Parts, writing: &Runtime, recovered: Effects) -> End {
     let gathering = Gathered::of(recovered);
     let heard = parts.clock.now().mono;
     let mut state = Loop {
         parts,
+        writing,
         gathering,
         in_flight: None,
         held: VecDeque::new(),
@@ -91,8 +105,10 @@ pub(crate) fn run(parts: Parts, recovered: Effects) -> End {
     }
 }
 
-pub(super) struct Loop {
+pub(super) struct Loop<'a> {
     pub(super) parts: Parts,
+    /// Where the writer runs: it goes on whenever the loop waits.
+    pub(super) writing: &'a Runtime,
     pub(super) gathering: Gathered,
     pub(super) in_flight: Option<Gathered>,
     /// Inputs that came while a verdict was awaited.
@@ -111,7 +127,7 @@ pub(super) struct Loop {
     deaf: bool,
 }
 
-impl Loop {
+impl Loop<'_> {
     /// One round: wait, take what is there, decide, hand over.
     fn turn(&mut self) -> Option<End> {
         let mut events = VecDeque::new();
@@ -187,9 +203,6 @@ impl Loop {
         if verdict.is_some() || !events.is_empty() {
             return false;
         }
-        let closed = never();
-        let peers = if self.listens() { &self.parts.peers } else { &closed }.clone();
-        let inputs = self.parts.inputs.clone();
         let look_up = self.parts.clock.now().mono + LOOK_UP_MS;
         let next = self.parts.engine.next_deadline().filter(|_| self.listens());
         let until = next.and_then(|at| self.parts.clock.instant(at.min(look_up)));
@@ -197,21 +210,19 @@ impl Loop {
         let stop_by = self.stop_by.filter(|_| !self.is_time_up());
         // While a group is with the writer, its verdict is awaited.
         let company = self.gathering.may_wait_until().filter(|_| self.in_flight.is_none());
-        let timer = until.into_iter().chain(stop_by).chain(company).min().map_or_else(never, crossbeam_channel::at);
-        crossbeam_channel::select! {
-            recv(inputs) -> input => if let Ok(input) = input { self.take_input(input, events, verdict) },
-            recv(peers) -> incoming => match incoming {
-                Ok(received) => self.take_received(received, events),
-                Err(_) => self.deaf = true,
-            },
-            recv(timer) -> _ => {}
+        let until = until.into_iter().chain(stop_by).chain(company).min();
+        match self.first(until) {
+            First::Input(input) => self.take_input(input, events, verdict),
+            First::Received(received) => self.take_received(received, events),
+            First::Deaf => self.deaf = true,
+            First::Time => {}
         }
         if next.is_none() {
             // Nobody is held to anything, and the loop may have waited for hours.
             self.heard = self.parts.clock.now().mono;
         }
         while verdict.is_none() {
-            let Ok(input) = inputs.try_recv() else { break };
+            let Ok(input) = self.parts.inputs.try_recv() else { break };
             self.take_input(input, events, verdict);
         }
         // Refused ones count, too: a flood of them must not keep the loop from the verdict.
@@ -219,10 +230,40 @@ impl Loop {
             if self.undecided.requests >= UNDECIDED_REQUESTS_MAX {
                 return false;
             }
-            let Ok(received) = peers.try_recv() else { return true };
+            if !self.listens() {
+                return true;
+            }
+            let Ok(received) = self.parts.peers.try_recv() else { return true };
             self.take_received(received, events);
         }
         false
+    }
+
+    /// Waits for the first of what can come, and lets the writer go on meanwhile.
+    fn first(&mut self, until: Option<Instant>) -> First {
+        let (listens, in_flight) = (self.listens(), self.in_flight.is_some());
+        let Parts { inputs, peers, arrived, .. } = &mut self.parts;
+        let peer = async {
+            loop {
+                match peers.try_recv() {
+                    Ok(received) => return First::Received(received),
+                    Err(TryRecvError::Disconnected) => return First::Deaf,
+                    Err(TryRecvError::Empty) => arrived.notified().await,
+                }
+            }
+        };
+        self.writing.block_on(async {
+            if in_flight {
+                // Under load something has always come: the writer gets its turn before that is looked at.
+                tokio::task::yield_now().await;
+            }
+            tokio::select! {
+                biased;
+                Some(input) = inputs.recv() => First::Input(input),
+                first = peer, if listens => first,
+                () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now).into()), if until.is_some() => First::Time,
+            }
+        })
     }
 
     fn take_input(&mut self, input: Input, events: &mut VecDeque<Event>, verdict: &mut Option<Verdict>) {

@@ -4,10 +4,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use sqlx::PgPool;
 use tasker_engine::{Event, Refusal, Save, TaskRequest};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tracing::warn;
 
 use super::event_loop::Input;
@@ -32,7 +31,7 @@ pub(crate) enum Handed {
 /// Looks until the loop is gone, which tells what became of the rows.
 pub(super) async fn run(
     pool: PgPool,
-    inputs: Sender<Input>,
+    inputs: UnboundedSender<Input>,
     mut told: UnboundedReceiver<Handed>,
     payload_bytes_max: usize,
 ) {

@@ -17,12 +17,15 @@ mod templates;
 mod upkeep;
 mod writer;
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use tasker_engine::Effects;
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info};
 use uuid::Uuid;
 
@@ -82,7 +85,7 @@ pub enum Error {
 pub struct Broker {
     endpoints: Endpoints,
     access: Option<Access>,
-    inputs: Sender<Input>,
+    inputs: UnboundedSender<Input>,
     ended: Receiver<Option<Error>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -103,7 +106,9 @@ impl Broker {
         let access = security.as_ref().map(|security| security.access.clone());
         let clock = Clock::start();
         let lease = Duration::from_secs(config.database.lease_seconds);
-        let claimed = runtime.block_on(recovery::claim(&options.database_url, broker_id, lease))?;
+        // The writer lives in the loop's own thread: between a decision and its commit nobody has to be woken.
+        let writing = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
+        let claimed = writing.block_on(recovery::claim(&options.database_url, broker_id, lease))?;
         // The pool's upkeep runs in the runtime that it is made in.
         let _entered = runtime.enter();
         let pool = store::pool(&options.database_url, config.database.read_connections)?;
@@ -111,12 +116,14 @@ impl Broker {
         let engine = runtime.block_on(recovery::recover(&pool, &config, clock.now(), &mut effects))?;
 
         let (to_loop, peers) = crossbeam_channel::unbounded();
-        let gateway = Gateway::start(gateway_options(&config, security, broker_id, claimed.epoch()), to_loop)?;
-        let (inputs, for_loop) = crossbeam_channel::unbounded();
+        let arrived = Arc::new(Notify::new());
+        let options = gateway_options(&config, security, broker_id, claimed.epoch());
+        let gateway = Gateway::start(options, to_loop, arrived.clone())?;
+        let (inputs, for_loop) = tokio::sync::mpsc::unbounded_channel();
         let (groups, for_writer) = tokio::sync::mpsc::unbounded_channel();
         let renew_every = lease / 3;
         let health = health::Health::new(broker_id, claimed.epoch());
-        let writing = runtime.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every));
+        let writer = writing.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every));
         let (inbox, removed) = tokio::sync::mpsc::unbounded_channel();
         let payload_bytes_max = usize::try_from(config.limits.payload_bytes_max).unwrap_or(usize::MAX);
         runtime.spawn(upkeep::run(pool.clone()));
@@ -132,6 +139,7 @@ impl Broker {
             engine,
             clock,
             peers,
+            arrived,
             budget,
             inputs: for_loop,
             writer: groups,
@@ -143,10 +151,10 @@ impl Broker {
         };
         let (tell_end, ended) = crossbeam_channel::bounded(1);
         let work = move || {
-            let end = event_loop::run(parts, effects);
+            let end = event_loop::run(parts, &writing, effects);
             let _ = gateway.outbox().send(vec![Outgoing::Control { kind: ControlKind::Pause, task: None }]);
             gateway.stop();
-            let end = finish(runtime, writing, end);
+            let end = finish(runtime, &writing, writer, end);
             if let Some(error) = &end {
                 error!(%error, "the broker has stopped");
             }
@@ -207,12 +215,12 @@ impl Drop for Broker {
 }
 
 /// Lets the writer give the lease back, and ends the runtime.
-fn finish(runtime: Runtime, writing: tokio::task::JoinHandle<()>, end: End) -> Option<Error> {
+fn finish(runtime: Runtime, writing: &Runtime, writer: tokio::task::JoinHandle<()>, end: End) -> Option<Error> {
     if let End::Failed(Error::Unfinished) = end {
         // It would try until Postgres is back.
-        writing.abort();
+        writer.abort();
     }
-    if let Err(error) = runtime.block_on(writing)
+    if let Err(error) = writing.block_on(writer)
         && error.is_panic()
     {
         error!(%error, "the writer has ended by a panic");

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use sqlx::PgPool;
 use tasker_engine::{Event, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery, TaskId};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
 use super::event_loop::Input;
@@ -36,13 +36,19 @@ pub(crate) struct Reads {
 struct Shared {
     pool: PgPool,
     outbox: Outbox,
-    inputs: Sender<Input>,
+    inputs: UnboundedSender<Input>,
     /// Bytes of results in one answer.
     results_bytes_max: u64,
 }
 
 impl Reads {
-    pub fn new(runtime: Handle, pool: PgPool, outbox: Outbox, inputs: Sender<Input>, results_bytes_max: u64) -> Reads {
+    pub fn new(
+        runtime: Handle,
+        pool: PgPool,
+        outbox: Outbox,
+        inputs: UnboundedSender<Input>,
+        results_bytes_max: u64,
+    ) -> Reads {
         let shared = Arc::new(Shared { pool, outbox, inputs, results_bytes_max });
         Reads { runtime, shared, room: Arc::new(Semaphore::new(UNDER_WAY_MAX)) }
     }

@@ -22,7 +22,7 @@ const REFUSED_CLASS: &str = "TaskerCore::Errors::ResultRefusedError";
 /// told that the task has not ended and asks anew.
 const WAIT_AGAIN_MS: u64 = 1_000;
 
-impl Loop {
+impl Loop<'_> {
     /// Handles everything that is not durable again, one event a group.
     pub(super) fn start_over(&mut self, refusal: &store::Error) -> Result<(), Error> {
         warn!(error = %refusal, "the database refused a commit group; its events are handled again one by one");
@@ -121,13 +121,13 @@ impl Loop {
     /// Waits for the writer; other inputs are kept for later.
     fn verdict(&mut self) -> Verdict {
         loop {
-            match self.parts.inputs.recv() {
-                Ok(Input::Written(verdict)) => {
+            match self.writing.block_on(self.parts.inputs.recv()) {
+                Some(Input::Written(verdict)) => {
                     self.parts.clock.commit_ended();
                     return verdict;
                 }
-                Ok(other) => self.held.push_back(other),
-                Err(_) => unreachable!("the loop's own end of the channel is held by its reads"),
+                Some(other) => self.held.push_back(other),
+                None => unreachable!("the loop's own end of the channel is held by its reads"),
             }
         }
     }

@@ -5,9 +5,8 @@ use std::fmt::Display;
 use std::pin::pin;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use tasker_engine::Save;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -52,7 +51,7 @@ pub(crate) enum Verdict {
 pub(crate) async fn run(
     mut writer: store::Writer,
     mut groups: UnboundedReceiver<Group>,
-    inputs: Sender<Input>,
+    inputs: UnboundedSender<Input>,
     renew_every: Duration,
 ) {
     let mut lost = false;
@@ -91,7 +90,7 @@ pub(crate) async fn run(
 
 /// Whether Postgres is in sight; the loop is told of every change.
 struct Sight {
-    inputs: Sender<Input>,
+    inputs: UnboundedSender<Input>,
     down: bool,
 }
 
