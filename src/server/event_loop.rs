@@ -367,7 +367,8 @@ impl Loop<'_> {
 
     /// Whether what has gathered may be committed later.
     fn waits_for_company(&self) -> bool {
-        self.stop_by.is_none() && self.gathering.may_wait_until().is_some_and(|until| Instant::now() < until)
+        let goes_on = self.listens() && self.stop_by.is_none();
+        goes_on && self.gathering.may_wait_until().is_some_and(|until| Instant::now() < until)
     }
 
     /// Gives what has gathered to the writer, unless a group is with it already.
