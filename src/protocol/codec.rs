@@ -7,6 +7,8 @@ use super::client::*;
 use super::error::{ErrorCode, ErrorReply};
 use super::event::{Control, Event};
 use super::header::{HEADER_BYTES, MAGIC, MessageType, PROTOCOL_VERSION};
+use super::health::*;
+use super::template::*;
 use super::worker::*;
 
 /// Nesting of a body, unknown keys included. The deepest message has 5 levels; the rest is room for later versions, and

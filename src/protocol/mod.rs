@@ -8,7 +8,9 @@ mod codec;
 mod error;
 mod event;
 mod header;
+mod health;
 mod json;
+mod template;
 mod worker;
 
 pub use client::*;
@@ -16,5 +18,7 @@ pub use codec::{DecodeError, Message, decode, encode};
 pub use error::{ErrorCode, ErrorReply};
 pub use event::{Control, ControlKind, Event, Topic};
 pub use header::{HEADER_BYTES, MAGIC, MessageType, PROTOCOL_VERSION};
+pub use health::*;
 pub use json::{JsonError, JsonText};
+pub use template::*;
 pub use worker::*;

@@ -30,6 +30,11 @@ fn options(database: &Database) -> LimitOptions {
     }
 }
 
+/// A stop that never comes.
+async fn nobody_stops_it() {
+    std::future::pending().await
+}
+
 /// What of a run does not depend on who ran it and when.
 fn account(database: &Database) -> BTreeMap<String, Vec<String>> {
     let mut account = BTreeMap::new();
@@ -90,7 +95,7 @@ fn the_same_rows_are_written_as_by_a_broker() {
 #[test]
 fn nothing_is_left_of_a_measurement() {
     let database = Database::create();
-    let report = measure(&options(&database), std::future::pending()).expect("it is measured");
+    let report = measure(&options(&database), nobody_stops_it()).expect("it is measured");
     assert_eq!(report.tasks, u64::from(TASKS));
     assert!(report.wal_bytes_per_step > 300.0, "a step has its ids and its result in the log: {report:?}");
     assert!(report.postgres_cpu_us_per_step.is_some(), "the server is on this machine");
@@ -99,7 +104,7 @@ fn nothing_is_left_of_a_measurement() {
     let stopped = measure(&options(&database), std::future::ready(()));
     assert!(matches!(stopped, Err(limit::Error::Stopped)), "{stopped:?}");
     let none = LimitOptions { groups: vec![], ..options(&database) };
-    assert!(matches!(measure(&none, std::future::pending()), Err(limit::Error::NoGroups)));
+    assert!(matches!(measure(&none, nobody_stops_it()), Err(limit::Error::NoGroups)));
     assert_eq!(database.number("SELECT count(*) FROM pg_database WHERE datname LIKE 'tasker\\_limit\\_%'"), 0);
     assert_eq!(database.number("SELECT count(*) FROM tasker.group_log"), 0, "the given database is not touched");
 }
