@@ -9,6 +9,7 @@ require_relative 'tasker_core/step_handler'
 require_relative 'tasker_core/task_handler'
 require_relative 'tasker_core/client'
 require_relative 'tasker_core/worker'
+require_relative 'tasker_core/workflow'
 
 # Workers and client of the Tasker Core workflow broker.
 #
@@ -22,6 +23,7 @@ require_relative 'tasker_core/worker'
 #     client.wait_for_task(task.task_id, timeout: 60).state # => "complete"
 module TaskerCore
   @configuration = Configuration.new
+  @mutex = Mutex.new
 
   class << self
     # @return [Configuration] the defaults of this process
@@ -33,6 +35,15 @@ module TaskerCore
       yield configuration
       configuration
     end
+
+    # The client of this process: made when it is first asked for, shared by all threads, and good after a fork.
+    # @return [Client]
+    def client
+      @client || @mutex.synchronize { @client ||= Client.new }
+    end
+
+    # @param client [Client, nil] nil has the next one made from the present configuration
+    attr_writer :client
 
     # @return [Logger]
     def logger = configuration.logger

@@ -57,14 +57,15 @@ module TaskerCore
       outcome.ok? ? outcome : raise(outcome.error)
     end
 
-    # Submits many tasks in one message; each has its own outcome, in order: a `task_id` or an `error`.
+    # Submits many tasks, up to a thousand in a message; each has its own outcome, in order: a `task_id` or an `error`.
+    # When a later message fails, its requests have that error, and those before it are there.
     #
     # @param requests [Array<Hash>] each with the keywords of {#initialize_task}
     # @return [Array<Types::TaskInitialized>]
     def initialize_tasks(requests, skip_task_handler: @skip_task_handlers, timeout: nil)
       prepared = requests.map { |request| encode_or_refuse(request, skip_task_handler) }
       accepted = prepared.grep(Hash)
-      outcomes = accepted.empty? ? [] : submit(accepted, timeout)
+      outcomes = submit_sliced(accepted, timeout)
       prepared.map { |item| item.is_a?(Hash) ? outcomes.shift : Types::TaskInitialized.from('error' => item) }
     end
 
@@ -191,6 +192,16 @@ module TaskerCore
 
     def reply(type, fields, timeout, repeatable)
       @connection.request(type, fields.compact, timeout: timeout || @timeout, repeatable: repeatable)
+    end
+
+    def submit_sliced(tasks, timeout)
+      TaskRequest.slices(tasks).each_with_object([]) do |slice, outcomes|
+        outcomes.concat(submit(slice, timeout))
+      rescue Errors::Error => e
+        raise if outcomes.empty?
+
+        outcomes.concat(slice.map { Types::TaskInitialized.from('error' => e) })
+      end
     end
 
     # A request without an idempotency key could make a second task when it is sent again.

@@ -22,6 +22,12 @@ module TaskerCore
     attr_accessor :request_timeout
     # @return [String] name of the environment: `development`, `production`
     attr_accessor :environment
+    # @return [Object, #call, nil] the database in whose transactions tasks are enqueued, or what gives it: a class or
+    #   connection of ActiveRecord, a database of Sequel, a connection of pg; see {Inbox}. Without it, that of
+    #   `ActiveRecord::Base`, or the only one of Sequel.
+    attr_accessor :database
+    # @return [Boolean] whether each change of a {Workflow} is a version of its own, whatever it says: for development
+    attr_accessor :versions_follow_content
     # @return [Curve, nil] keys for brokers that demand them
     attr_reader :curve
     # @api private

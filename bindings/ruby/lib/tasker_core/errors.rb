@@ -154,6 +154,9 @@ module TaskerCore
     # The connection was closed, or its thread ended, while a request waited for its answer.
     class ConnectionClosedError < Error; end
 
+    # There is no such task yet: the transaction that makes it has not committed, or never will.
+    class NotEnqueuedError < Error; end
+
     # The broker did not let us in: it does not list our key, or demands one and we have none, or has none and we do.
     class KeyRefusedError < Error
       # @api private

@@ -5,7 +5,8 @@ require_relative 'errors'
 module TaskerCore
   # From the class name in a template to something that can run.
   #
-  # 1. Looks among the registered handlers first, then for a constant.
+  # 1. Looks among the registered handlers first, then for a constant. `Name#step` is a step of the {Workflow} of that
+  #    name.
   # 2. Builds handlers, whichever way their constructor wants it.
   # 3. A name without a handler is an error that says so; there is no substitute.
   #
@@ -33,7 +34,7 @@ module TaskerCore
     # @return [Class, #call] what the name stands for
     # @raise [Errors::ConfigurationError]
     def resolve(name)
-      @registered[name] || constant(name)
+      @registered[name] || (name.include?('#') ? step(name) : constant(name))
     end
 
     # @return [Object] what has `process` or `call`
@@ -65,6 +66,14 @@ module TaskerCore
 
     def inherits_constructor?(handler_class)
       handler_class.instance_method(:initialize).owner.equal?(StepHandler::Base)
+    end
+
+    def step(name)
+      constant, step = name.split('#', 2)
+      workflow = constant(constant)
+      return workflow.step_handler(step) if workflow.is_a?(Class) && workflow <= Workflow
+
+      raise Errors::ConfigurationError.new("#{constant} of #{name} is no workflow", context: { handler_class: name })
     end
 
     def constant(name)

@@ -44,12 +44,13 @@ module TaskerCore
     # @param concurrency [Integer] steps at once
     # @param templates [Array<String>] template files, or folders of them; the broker registers them
     # @param namespaces [Array<String>] serve what is registered already: `namespace`, or `namespace/name[@version]`
+    # @param workflows [Array<Class>] workflow classes to serve: all that are loaded unless given
     # @param logger [Logger]
     # @param handlers [Handlers] where handlers are looked up
     # @param curve [Curve, Hash, nil] keys for brokers that demand them: `server_public_key:`, `secret_key_file:`
     # @raise [Errors::ConfigurationError]
-    def initialize(broker: nil, events: nil, name: nil, concurrency: 5, templates: [], namespaces: [], logger: nil,
-                   handlers: nil, curve: nil)
+    def initialize(broker: nil, events: nil, name: nil, concurrency: 5, templates: [], namespaces: [],
+                   workflows: Workflow.loaded, logger: nil, handlers: nil, curve: nil)
       unless concurrency.is_a?(Integer) && concurrency.positive?
         raise Errors::ConfigurationError, "concurrency has to be a positive whole number, not #{concurrency.inspect}"
       end
@@ -59,7 +60,7 @@ module TaskerCore
       @events = Array(events)
       @name = name.to_s.empty? ? "#{Socket.gethostname}-#{Process.pid}" : name
       @concurrency = concurrency
-      @templates = Templates.new(Array(templates), Array(namespaces))
+      @templates = Templates.new(Array(templates), Array(namespaces), Array(workflows))
       @logger = logger || configuration.logger
       @handlers = handlers || configuration.handlers
       @curve = Curve.from(curve) || configuration.curve

@@ -13,7 +13,10 @@ module TaskerCore
       FIELDS = %w[namespace name version context idempotency_key priority initiator source_system reason tags
                   bypass_steps run_at correlation_id options].freeze
       TEXTS = %w[namespace name version idempotency_key initiator source_system reason correlation_id].freeze
-      private_constant :TEXTS
+      # Requests in one message, and bytes of context in it: the broker's limits are 1,000 and 16 MiB.
+      SLICE_MAX = 1_000
+      SLICE_BYTES = 8 * 1024 * 1024
+      private_constant :TEXTS, :SLICE_MAX, :SLICE_BYTES
 
       module_function
 
@@ -38,6 +41,19 @@ module TaskerCore
         fields['run_at_ms'] = run_at(request['run_at']) if request['run_at']
         %w[tags bypass_steps].each { |key| fields[key] = Array(request[key]).map(&:to_s) if request[key] }
         fields
+      end
+
+      # @param tasks [Array<Hash>] encoded requests
+      # @return [Enumerable<Array<Hash>>] what goes together in one message
+      def slices(tasks)
+        bytes = count = 0
+        tasks.slice_when do |task, following|
+          bytes += task['context'].bytesize
+          count += 1
+          full = count == SLICE_MAX || bytes + following['context'].bytesize > SLICE_BYTES
+          bytes = count = 0 if full
+          full
+        end
       end
 
       def json_object(request, key)

@@ -40,7 +40,7 @@ module TaskerCore
       end
 
       def retryable?(error)
-        return error.retryable? if error.is_a?(Errors::Error)
+        return error.retryable? if error.is_a?(Errors::Error) || error.is_a?(Workflow::Ruling)
 
         PERMANENT.none? { |permanent| error.is_a?(permanent) }
       end

@@ -21,13 +21,15 @@ module TaskerCore
 
       # @param templates [Array<String>] files, and folders with `.yaml` and `.yml` files
       # @param namespaces [Array<String>] `namespace` or `namespace/name[@version]`, already known to the broker
-      def initialize(templates, namespaces)
+      # @param workflows [Array<Class>] workflow classes
+      def initialize(templates, namespaces, workflows = [])
         @handler_classes = []
         @capabilities = templates.flat_map { |path| from_path(path.to_s) }
+        @capabilities += workflows.map { |workflow| from_class(workflow) }
         @capabilities += namespaces.map { |served| { 'template' => key_of(served.to_s) } }
         return if @capabilities.any?
 
-        raise Errors::ConfigurationError, 'the worker serves nothing: give it templates or namespaces'
+        raise Errors::ConfigurationError, 'the worker serves nothing: give it workflow classes, templates or namespaces'
       end
 
       private
@@ -70,6 +72,11 @@ module TaskerCore
         raise Errors::ConfigurationError, "#{path} is not YAML: #{e.message}"
       rescue SystemCallError => e
         raise Errors::ConfigurationError, "#{path} cannot be read: #{e.message}"
+      end
+
+      def from_class(workflow)
+        template = workflow.template
+        { 'template' => template.key, 'yaml' => template.to_yaml, 'source' => workflow.name }
       end
 
       def note_handlers(template)
