@@ -83,7 +83,8 @@ RSpec.describe TaskerCore::Workflow::Submission do
     contexts = request['tasks'].map { |task| task['context'] }
     expect(contexts).to eq(%w[{"id":1} {"id":3} {"id":4}])
     broker.reply(request, 'TasksInitialized',
-                 'tasks' => [{ 'task_id' => ids[0] }, { 'error' => refusal({}, 'overloaded') }, { 'task_id' => ids[2] }])
+                 'tasks' => [{ 'task_id' => ids[0] }, { 'error' => refusal({}, 'overloaded') },
+                             { 'task_id' => ids[2] }])
     expect(tasks.value.map(&:enqueued?)).to eq([true, false, false, true])
     expect(tasks.value.map { |task| task.error.class.name&.split('::')&.last })
       .to eq(%w[NilClass NotJsonError UnavailableError NilClass])
