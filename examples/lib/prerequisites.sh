@@ -96,6 +96,7 @@ require_test_tools() {
   missing=()
   need ruby-rspec command -v rspec
   need rubocop command -v rubocop
+  need yard command -v yard
   # The rounds of chaos: handlers that look into the database, and clocks that jump.
   need ruby-pg have_gems pg
   need faketime have_faketime
