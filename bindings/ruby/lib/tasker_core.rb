@@ -42,7 +42,7 @@ module TaskerCore
       @client || @mutex.synchronize { @client ||= Client.new }
     end
 
-    # @param client [Client, nil] nil has the next one made from the present configuration
+    # @return [Client, nil] nil has the next one made from the present configuration
     attr_writer :client
 
     # @return [Logger]

@@ -37,6 +37,16 @@ RSpec.describe TaskerCore::Workflow, 'run by a worker' do
     )
   end
 
+  it 'serves the loaded workflows that its namespaces name' do
+    served = lambda do |*namespaces|
+      TaskerCore::Worker::Templates.new([], namespaces).capabilities.map { |capability| capability['template'] }
+    end
+    expect(served.call).to include('spec/order@1.2.0')
+    expect(served.call('spec')).to include('spec/order@1.2.0', 'spec/*')
+    expect(served.call('spec/order')).to include('spec/order@1.2.0', 'spec/order')
+    expect(served.call('billing')).to eq(['billing/*'])
+  end
+
   it 'runs blocks, in which return works, and methods with and without parameters' do
     expect(run('validate', input: { id: 4 })['result']).to eq('{"total":8}')
     expect(run('validate')['result']).to eq('{"total":0}')

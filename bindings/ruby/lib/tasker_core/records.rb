@@ -14,11 +14,13 @@ module TaskerCore
         # @param fields [Array<Symbol>] plain fields
         # @param nested [Hash{Symbol=>Class, Symbol}] fields with a record, a list of records (`[Class]`) or `:json`
         # @return [Class]
-        def define(*fields, **nested)
-          Class.new(self) do
-            define_singleton_method(:nested) { nested }
-            (fields + nested.keys).each { |field| define_method(field) { @fields[field] } }
-          end
+        def define(*fields, **nested) = Class.new(self) { fields(*fields, **nested) }
+
+        # @api private
+        # The same for a class with methods of its own, which may call `super`.
+        def fields(*fields, **nested)
+          define_singleton_method(:nested) { nested }
+          include(Module.new { (fields + nested.keys).each { |field| define_method(field) { @fields[field] } } })
         end
 
         # @api private
@@ -78,9 +80,11 @@ module TaskerCore
                                :resolved_manually, :waiting_for_retry)
 
     # The state of a task in numbers and words.
-    class TaskSummary < Record.define(:task_id, :namespace, :name, :version, :state, :priority, :execution_status,
-                                      :recommended_action, :completion_percentage, :health, :created_at_ms,
-                                      :finished_at_ms, :run_at_ms, :tags, counts: StepCounts)
+    class TaskSummary < Record
+      fields :task_id, :namespace, :name, :version, :state, :priority, :execution_status,
+             :recommended_action, :completion_percentage, :health, :created_at_ms,
+             :finished_at_ms, :run_at_ms, :tags, counts: StepCounts
+
       # @return [Boolean] whether all went well, by itself or with steps resolved by hand
       def complete? = %w[complete resolved_manually].include?(state)
       # @return [Boolean] whether the task has ended, in whichever way
@@ -93,7 +97,9 @@ module TaskerCore
                                 :error_code, result: :json)
 
     # Answer to {Client#task_status}.
-    class TaskStatus < Record.define(task: TaskSummary, steps: [StepSummary])
+    class TaskStatus < Record
+      fields task: TaskSummary, steps: [StepSummary]
+
       # @param name [String, Symbol]
       # @return [StepSummary, nil]
       def step(name) = steps.find { |step| step.name == name.to_s }
@@ -106,7 +112,9 @@ module TaskerCore
     end
 
     # Answer to {Client#wait_for_task}.
-    class TaskWaited < Record.define(:finished, task: TaskSummary)
+    class TaskWaited < Record
+      fields :finished, task: TaskSummary
+
       # @return [Boolean] `false` when the time was up first
       def finished? = finished
       # @return [String]
@@ -114,7 +122,9 @@ module TaskerCore
     end
 
     # What became of one task request: a `task_id`, or an `error` in {Client#initialize_tasks}.
-    class TaskInitialized < Record.define(:task_id, :template, :steps, :duplicate, :error)
+    class TaskInitialized < Record
+      fields :task_id, :template, :steps, :duplicate, :error
+
       # @return [Boolean] whether there is a task
       def ok? = error.nil?
       # @return [Boolean] whether the idempotency key named a task that was there before
@@ -122,7 +132,9 @@ module TaskerCore
     end
 
     # Answer to {Client#try_task_if_ready}.
-    class TaskTried < Record.define(:task_id, :ready, :steps_dispatched, :batch_ids, :steps_waiting, :state)
+    class TaskTried < Record
+      fields :task_id, :ready, :steps_dispatched, :batch_ids, :steps_waiting, :state
+
       # @return [Boolean] whether this call dispatched anything
       def ready? = ready
     end
@@ -150,12 +162,14 @@ module TaskerCore
     Bucket = Record.define(:up_to, :count)
 
     # Answer to {Client#health_check}.
-    class HealthReport < Record.define(:status, :problems, :version, :broker_id, :epoch, :uptime_seconds, :postgres,
-                                       :tasks, :steps_ready, :steps_in_progress, :workers, :slots, :templates,
-                                       :templates_without_worker, :postgres_round_trip_us, :connections,
-                                       :connections_cut, :handshakes_failed, refusals: [RefusalCount],
-                                                                             commit_sizes: [Bucket],
-                                                                             commit_times_us: [Bucket])
+    class HealthReport < Record
+      fields :status, :problems, :version, :broker_id, :epoch, :uptime_seconds, :postgres,
+             :tasks, :steps_ready, :steps_in_progress, :workers, :slots, :templates,
+             :templates_without_worker, :postgres_round_trip_us, :connections,
+             :connections_cut, :handshakes_failed, refusals: [RefusalCount],
+                                                   commit_sizes: [Bucket],
+                                                   commit_times_us: [Bucket]
+
       # @return [Boolean]
       def ok? = status == 'ok'
     end

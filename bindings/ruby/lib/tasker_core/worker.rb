@@ -44,13 +44,14 @@ module TaskerCore
     # @param concurrency [Integer] steps at once
     # @param templates [Array<String>] template files, or folders of them; the broker registers them
     # @param namespaces [Array<String>] serve what is registered already: `namespace`, or `namespace/name[@version]`
-    # @param workflows [Array<Class>] workflow classes to serve: all that are loaded unless given
+    # @param workflows [Array<Class>, nil] workflow classes to serve; when nil, all that are loaded, or those of them
+    #   that `namespaces` name
     # @param logger [Logger]
     # @param handlers [Handlers] where handlers are looked up
     # @param curve [Curve, Hash, nil] keys for brokers that demand them: `server_public_key:`, `secret_key_file:`
     # @raise [Errors::ConfigurationError]
     def initialize(broker: nil, events: nil, name: nil, concurrency: 5, templates: [], namespaces: [],
-                   workflows: Workflow.loaded, logger: nil, handlers: nil, curve: nil)
+                   workflows: nil, logger: nil, handlers: nil, curve: nil)
       unless concurrency.is_a?(Integer) && concurrency.positive?
         raise Errors::ConfigurationError, "concurrency has to be a positive whole number, not #{concurrency.inspect}"
       end
@@ -60,7 +61,7 @@ module TaskerCore
       @events = Array(events)
       @name = name.to_s.empty? ? "#{Socket.gethostname}-#{Process.pid}" : name
       @concurrency = concurrency
-      @templates = Templates.new(Array(templates), Array(namespaces), Array(workflows))
+      @templates = Templates.new(Array(templates), Array(namespaces), workflows)
       @logger = logger || configuration.logger
       @handlers = handlers || configuration.handlers
       @curve = Curve.from(curve) || configuration.curve

@@ -21,11 +21,11 @@ module TaskerCore
 
       # @param templates [Array<String>] files, and folders with `.yaml` and `.yml` files
       # @param namespaces [Array<String>] `namespace` or `namespace/name[@version]`, already known to the broker
-      # @param workflows [Array<Class>] workflow classes
-      def initialize(templates, namespaces, workflows = [])
+      # @param workflows [Array<Class>, nil] workflow classes; when nil, those loaded that `namespaces` do not leave out
+      def initialize(templates, namespaces, workflows = nil)
         @handler_classes = []
         @capabilities = templates.flat_map { |path| from_path(path.to_s) }
-        @capabilities += workflows.map { |workflow| from_class(workflow) }
+        @capabilities += (workflows || loaded(namespaces.map(&:to_s))).map { |workflow| from_class(workflow) }
         @capabilities += namespaces.map { |served| { 'template' => key_of(served.to_s) } }
         return if @capabilities.any?
 
@@ -72,6 +72,16 @@ module TaskerCore
         raise Errors::ConfigurationError, "#{path} is not YAML: #{e.message}"
       rescue SystemCallError => e
         raise Errors::ConfigurationError, "#{path} cannot be read: #{e.message}"
+      end
+
+      def loaded(namespaces)
+        return Workflow.loaded if namespaces.empty?
+
+        Workflow.loaded.select do |workflow|
+          template = workflow.template
+          name = "#{template.namespace}/#{template.name}"
+          [template.namespace, "#{template.namespace}/*", name, template.key].intersect?(namespaces)
+        end
       end
 
       def from_class(workflow)
