@@ -32,6 +32,15 @@ RSpec.describe TaskerCore::Workflow do
     expect(YAML.safe_load(SpecWorkflows::Order.template.to_yaml)).to eq(SpecWorkflows::Order.template.to_h)
   end
 
+  it 'takes seconds as numbers and as durations' do
+    duration = Struct.new(:to_f)
+    made = workflow('Timed') do
+      step(:a, timeout: duration.new(90.0)) { 1 }
+      step(:b, timeout: 1.5) { 1 }
+    end
+    expect(made.template.to_h['step_templates'].map { |step| step['timeout_seconds'] }).to eq([90, 1.5])
+  end
+
   it 'takes namespace and name from the class, unless it sets them' do
     here = workflow('Big::HTTPServer') { step(:a) { 1 } }
     alone = workflow('Alone') { step(:a) { 1 } }

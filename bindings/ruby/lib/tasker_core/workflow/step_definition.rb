@@ -36,7 +36,7 @@ module TaskerCore
       def to_h(workflow, attempts)
         {
           'name' => name, 'handler_class' => "#{workflow.name}##{name}", 'description' => @options[:description],
-          'depends_on_steps' => after, 'default_retry_limit' => attempts, 'timeout_seconds' => @options[:timeout],
+          'depends_on_steps' => after, 'default_retry_limit' => attempts, 'timeout_seconds' => timeout,
           'retry_backoff' => backoff, 'skippable' => @options[:skippable] || nil,
           'handler_config' => Template.plain(@options[:config]), 'custom_events' => @options[:events]
         }.reject { |_, value| value.nil? || (value.respond_to?(:empty?) && value.empty?) }
@@ -56,8 +56,7 @@ module TaskerCore
         unless attempts.is_a?(Integer) && attempts.positive?
           refuse("has attempts: #{attempts.inspect}, which is no positive whole number")
         end
-        timeout = @options[:timeout]
-        refuse("has timeout: #{timeout.inspect}, which are no seconds") unless timeout.nil? || seconds?(timeout)
+        timeout
         backoff
       end
 
@@ -67,7 +66,15 @@ module TaskerCore
         handler.respond_to?(:call) || handler.respond_to?(:process)
       end
 
-      def seconds?(value) = value.is_a?(Numeric) && value.positive?
+      # Also a duration of ActiveSupport, which is no number but has one.
+      def timeout
+        given = @options[:timeout]
+        return if given.nil?
+
+        seconds = given.respond_to?(:to_f) && !given.is_a?(String) ? given.to_f : 0
+        refuse("has timeout: #{given.inspect}, which are no seconds") unless seconds.positive?
+        seconds == seconds.to_i ? seconds.to_i : seconds
+      end
 
       # A method, not a block: `return` works in it.
       def define(block)
