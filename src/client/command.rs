@@ -49,4 +49,6 @@ commands! {
     HealthCheck => HealthReport,
     ListTemplates => TemplateList,
     ShowTemplate => TemplateDefinition,
+    AnnounceTasks => TasksAnnounced,
+    FindTask => TaskFound,
 }

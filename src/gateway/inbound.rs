@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tasker_engine::{
-    BatchId, Beat, Event, Operation, OperationKind, Origin, PeerId, Refusal, RegistrationId, StatusQuery, TaskId,
-    TaskLabels, TaskRequest, TaskState, Wall, WorkerIntroduction,
+    BatchId, Beat, Event, KeyLookup, Operation, OperationKind, Origin, PeerId, Refusal, RegistrationId, StatusQuery,
+    TaskId, TaskLabels, TaskRequest, TaskState, Wall, WorkerIntroduction,
 };
 use uuid::Uuid;
 
@@ -113,6 +113,11 @@ impl Door {
                 Ok(Event::TemplateAsked { origin, namespace, name, version })
             }),
             Message::ListTasks(query) => list_tasks(peer, query),
+            Message::AnnounceTasks(message) => {
+                let origin = Origin { peer, correlation: message.correlation_id };
+                Ok((origin, Incoming::TasksAnnounced { origin }))
+            }
+            Message::FindTask(query) => find_task(peer, query),
             Message::HealthCheck(message) => {
                 let origin = Origin { peer, correlation: message.correlation_id };
                 Ok((origin, Incoming::Health { origin, level: message.level, counts: None }))
@@ -139,6 +144,8 @@ impl Door {
             | Message::HealthReport(_)
             | Message::TemplateList(_)
             | Message::TemplateDefinition(_)
+            | Message::TasksAnnounced(_)
+            | Message::TaskFound(_)
             | Message::Error(_)
             | Message::Event(_)
             | Message::Control(_) => Err(Refused::Direction(message.message_type())),
@@ -266,6 +273,23 @@ fn list_tasks(peer: PeerId, query: protocol::ListTasks) -> Admitted {
     };
     match check() {
         Ok(()) => Ok((origin, Incoming::ListTasks { origin, query })),
+        Err(refusal) => Err(Refused::Value(origin, refusal)),
+    }
+}
+
+fn find_task(peer: PeerId, query: protocol::FindTask) -> Admitted {
+    let protocol::FindTask { correlation_id, namespace, name, idempotency_key } = query;
+    let origin = Origin { peer, correlation: correlation_id };
+    let check = || {
+        fields::name("namespace", &namespace)?;
+        fields::name("name", &name)?;
+        fields::name("idempotency_key", &idempotency_key)
+    };
+    match check() {
+        Ok(()) => {
+            let key = KeyLookup { namespace: namespace.into(), name: name.into(), key: idempotency_key.into() };
+            Ok((origin, Incoming::FindTask { origin, key }))
+        }
         Err(refusal) => Err(Refused::Value(origin, refusal)),
     }
 }

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
-use tasker_engine::{Event, Notice, Origin, PeerId, Reply, TaskId, WorkerMessage};
+use tasker_engine::{Event, KeyLookup, Notice, Origin, PeerId, Reply, TaskId, WorkerMessage};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -121,6 +121,10 @@ pub enum Incoming {
     Health { origin: Origin, level: HealthLevel, counts: Option<PeerCounts> },
     /// A client lists tasks.
     ListTasks { origin: Origin, query: protocol::ListTasks },
+    /// A client has put rows into the inbox.
+    TasksAnnounced { origin: Origin },
+    /// A client looks for the task with a key.
+    FindTask { origin: Origin, key: KeyLookup },
 }
 
 /// What the gateway has seen of peers since its start.

@@ -108,6 +108,8 @@ fn correlation(message: &Message) -> Option<Uuid> {
         Message::HealthCheck(message) => message.correlation_id,
         Message::ListTemplates(message) => message.correlation_id,
         Message::ShowTemplate(message) => message.correlation_id,
+        Message::AnnounceTasks(message) => message.correlation_id,
+        Message::FindTask(message) => message.correlation_id,
         _ => return None,
     })
 }
@@ -129,7 +131,9 @@ fn may(role: Role, message: MessageType) -> bool {
         | MessageType::WaitForTask
         | MessageType::ListTasks
         | MessageType::ListTemplates
-        | MessageType::ShowTemplate => &[Role::Client, Role::Operator],
+        | MessageType::ShowTemplate
+        | MessageType::AnnounceTasks
+        | MessageType::FindTask => &[Role::Client, Role::Operator],
         MessageType::CancelTask | MessageType::RetryTask | MessageType::ResolveStep | MessageType::ListWorkers => {
             &[Role::Operator]
         }
@@ -172,7 +176,11 @@ fn narrow(known: &Arc<Peer>, mut incoming: Incoming) -> Result<Incoming, Refusal
                 actor => format!("{actor} ({})", known.name),
             };
         }
-        Incoming::Event(_) | Incoming::Health { .. } | Incoming::ListTasks { .. } => {}
+        Incoming::Event(_)
+        | Incoming::Health { .. }
+        | Incoming::ListTasks { .. }
+        | Incoming::TasksAnnounced { .. }
+        | Incoming::FindTask { .. } => {}
     }
     Ok(incoming)
 }

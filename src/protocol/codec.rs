@@ -8,6 +8,7 @@ use super::error::{ErrorCode, ErrorReply};
 use super::event::{Control, Event};
 use super::header::{HEADER_BYTES, MAGIC, MessageType, PROTOCOL_VERSION};
 use super::health::*;
+use super::inbox::*;
 use super::template::*;
 use super::worker::*;
 
@@ -66,9 +67,9 @@ messages! {
     WorkerRegistered, HeartbeatAcknowledged, ExecuteBatch, ResultsAccepted, ResultsMissing, CancelSteps, Drain,
     RegisterAgain, WorkerUnregistered,
     RegisterTemplate, InitializeTask, TryTaskIfReady, TaskStatus, WaitForTask, ListTasks, CancelTask, RetryTask,
-    ResolveStep, ListWorkers, HealthCheck, ListTemplates, ShowTemplate,
+    ResolveStep, ListWorkers, HealthCheck, ListTemplates, ShowTemplate, AnnounceTasks, FindTask,
     TemplateRegistered, TasksInitialized, TaskTried, TaskStatusReport, TaskWaited, TaskList, TaskCancelled, TaskRetried,
-    StepResolved, WorkerList, HealthReport, TemplateList, TemplateDefinition,
+    StepResolved, WorkerList, HealthReport, TemplateList, TemplateDefinition, TasksAnnounced, TaskFound,
     Error, Event, Control,
 }
 

@@ -55,7 +55,7 @@ error_codes! {
     Overloaded = "overloaded", retryable true;
     /// Postgres is away, or the broker is stopping; try again later.
     Unavailable = "unavailable", retryable true;
-    /// Postgres refused this one command.
+    /// Postgres refused this one command; or, for `FindTask`, the request with that key was refused.
     Refused = "refused", retryable false;
     /// The role of the peer does not allow this.
     Forbidden = "forbidden", retryable false;

@@ -89,6 +89,10 @@ message_types! {
     ListTemplates = 0x030C,
     /// Client: one template with its definition.
     ShowTemplate = 0x030D,
+    /// Client: rows were put into the inbox.
+    AnnounceTasks = 0x030E,
+    /// Client: which task has this idempotency key?
+    FindTask = 0x030F,
     /// Reply to `RegisterTemplate`.
     TemplateRegistered = 0x0401,
     /// Reply to `InitializeTask`.
@@ -115,6 +119,10 @@ message_types! {
     TemplateList = 0x040C,
     /// Reply to `ShowTemplate`.
     TemplateDefinition = 0x040D,
+    /// Reply to `AnnounceTasks`.
+    TasksAnnounced = 0x040E,
+    /// Reply to `FindTask`.
+    TaskFound = 0x040F,
     /// Broker: a refusal, to a client or a worker.
     Error = 0x0501,
     /// Broker, on PUB: something happened.

@@ -21,7 +21,7 @@ use super::reads::Reads;
 use super::recovery::Recovery;
 use super::writer::{Group, Verdict};
 use crate::gateway::{self, Budget, Incoming, Outbox, Outgoing, Received};
-use crate::protocol::HealthLevel;
+use crate::protocol::{HealthLevel, TasksAnnounced};
 
 /// Events handled before their group is handed over. Beyond some 3,000 events a larger group only adds latency.
 const GROUP_EVENTS_MAX: usize = 3_000;
@@ -70,6 +70,8 @@ pub(crate) struct Parts {
     pub recovery: Recovery,
     /// Told what became of the inbox rows that were handed in.
     pub inbox: UnboundedSender<inbox::Handed>,
+    /// Told when an application says that there is something in the inbox. However often: it remembers one.
+    pub announced: Arc<Notify>,
 }
 
 /// How the loop ended.
@@ -320,6 +322,12 @@ impl Loop<'_> {
                 self.parts.reads.health(origin, level, report);
             }
             Incoming::ListTasks { origin, query } => self.parts.reads.list_tasks(origin, query),
+            Incoming::FindTask { origin, key } => self.parts.reads.find_task(origin, key),
+            Incoming::TasksAnnounced { origin } => {
+                self.parts.announced.notify_one();
+                let message = TasksAnnounced { correlation_id: origin.correlation };
+                self.at_once.push(Outgoing::Message { to: origin.peer, message: Box::new(message.into()) });
+            }
         }
         self.parts.budget.give_back(bytes);
     }

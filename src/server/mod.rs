@@ -127,7 +127,9 @@ impl Broker {
         let (inbox, removed) = tokio::sync::mpsc::unbounded_channel();
         let payload_bytes_max = usize::try_from(config.limits.payload_bytes_max).unwrap_or(usize::MAX);
         runtime.spawn(upkeep::run(pool.clone()));
-        runtime.spawn(inbox::run(pool.clone(), inputs.clone(), removed, payload_bytes_max));
+        let announced = Arc::new(Notify::new());
+        let told = inbox::Told { fates: removed, announced: announced.clone() };
+        runtime.spawn(inbox::run(pool.clone(), inputs.clone(), told, payload_bytes_max));
         let results_bytes_max = config.limits.message_bytes_max;
         let handle = runtime.handle().clone();
         let reads = reads::Reads::new(handle, pool.clone(), gateway.outbox(), inputs.clone(), results_bytes_max);
@@ -148,6 +150,7 @@ impl Broker {
             health,
             recovery,
             inbox,
+            announced,
         };
         let (tell_end, ended) = crossbeam_channel::bounded(1);
         let work = move || {

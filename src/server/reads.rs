@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tasker_engine::{Event, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery, TaskId};
+use tasker_engine::{Event, KeyLookup, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery, TaskId};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
@@ -14,7 +14,7 @@ use super::event_loop::Input;
 use super::replies;
 use crate::gateway::{Outbox, Outgoing};
 use crate::protocol::{
-    HealthLevel, HealthReport, ListTasks, Message, TaskList, TaskStatusReport, TaskTried, TaskWaited,
+    HealthLevel, HealthReport, ListTasks, Message, TaskFound, TaskList, TaskStatusReport, TaskTried, TaskWaited,
 };
 use crate::store;
 
@@ -80,6 +80,12 @@ impl Reads {
     pub fn list_tasks(&self, to: Origin, query: ListTasks) {
         let shared = self.shared.clone();
         self.spawn(Some(to), async move { shared.list(to, query).await });
+    }
+
+    /// Answers a client that looks for the task with a key.
+    pub fn find_task(&self, to: Origin, key: KeyLookup) {
+        let shared = self.shared.clone();
+        self.spawn(Some(to), async move { shared.find(to, key).await });
     }
 
     /// Completes a health report and sends it.
@@ -216,6 +222,31 @@ impl Shared {
         };
         let tasks = store::list_tasks(&self.pool, &filter).await?.iter().map(replies::task_summary).collect();
         self.message(to, TaskList { correlation_id: to.correlation, tasks });
+        Ok(())
+    }
+
+    async fn find(&self, to: Origin, key: KeyLookup) -> Result<(), store::Error> {
+        let KeyLookup { namespace, name, key: text } = &key;
+        let refusal = match store::find_task(&self.pool, &key).await? {
+            store::Found::Task(task, template) => {
+                let template = template.to_string();
+                self.message(to, TaskFound { correlation_id: to.correlation, task_id: task.0, template });
+                return Ok(());
+            }
+            store::Found::Refused(reason) => {
+                let message = format!("the request for {namespace}/{name} with the key {text} was refused: {reason}");
+                Refusal::new(RefusalKind::Refused, message)
+            }
+            store::Found::Waiting => {
+                let message = format!("the request for {namespace}/{name} with the key {text} waits in the inbox");
+                Refusal::new(RefusalKind::UnknownTask, message).field("idempotency_key")
+            }
+            store::Found::Nothing => {
+                let message = format!("there is no task of {namespace}/{name} with the key {text}");
+                Refusal::new(RefusalKind::UnknownTask, message).field("idempotency_key")
+            }
+        };
+        self.refuse(Some(to), refusal);
         Ok(())
     }
 

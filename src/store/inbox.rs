@@ -1,8 +1,8 @@
-//! Requests that applications put into `task_inbox` in their own transactions.
+//! Requests that applications put into `task_inbox` in their own transactions, and the tasks that they became.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
-use tasker_engine::{Refusal, RefusalKind, TaskLabels, TaskRequest, Wall};
+use tasker_engine::{KeyLookup, Refusal, RefusalKind, TaskId, TaskLabels, TaskRequest, TemplateKey, Wall};
 
 use super::connect::{ANSWER_TIMEOUT, Reader, within};
 use super::error::Error;
@@ -32,6 +32,55 @@ pub async fn take_inbox(pool: &PgPool, limit: u32, in_flight: &[i64]) -> Result<
     let rows = within(ANSWER_TIMEOUT, query.fetch_all(&mut *session)).await?;
     session.give_back();
     rows.iter().map(|row| Ok((row.try_get("inbox_id")?, request(row)?))).collect()
+}
+
+/// What there is under an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A task, with the template that it runs.
+    Task(TaskId, TemplateKey),
+    /// A request in the inbox that was refused, with the reason.
+    Refused(String),
+    /// A request in the inbox that nobody has looked at.
+    Waiting,
+    /// Neither.
+    Nothing,
+}
+
+/// The task with a key, whichever way in it came; else what the inbox has under that key. Of several requests the last one
+/// counts: it was made by somebody who knew of the refusal of the first.
+pub async fn find_task(pool: &PgPool, key: &KeyLookup) -> Result<Found, Error> {
+    // One statement, so that a request that becomes a task meanwhile is seen as one or the other.
+    let query = sqlx::query(
+        "SELECT found.task_id, found.version, request.inbox_id, request.refusal
+         FROM (SELECT) AS one
+         LEFT JOIN (
+             SELECT key.task_id, template.version FROM tasker.idempotency_keys AS key
+             JOIN tasker.task_templates AS template USING (template_id)
+             WHERE key.namespace = $1 AND key.name = $2 AND key.key = $3
+         ) AS found ON true
+         LEFT JOIN (
+             SELECT inbox.inbox_id, inbox.refusal FROM tasker.task_inbox AS inbox
+             WHERE inbox.namespace = $1 AND inbox.name = $2 AND inbox.idempotency_key = $3
+             ORDER BY inbox.inbox_id DESC LIMIT 1
+         ) AS request ON true",
+    )
+    .bind(&*key.namespace)
+    .bind(&*key.name)
+    .bind(&*key.key);
+    let mut session = Reader::take(pool).await?;
+    let row = within(ANSWER_TIMEOUT, query.fetch_one(&mut *session)).await?;
+    session.give_back();
+    if let Some(task) = row.try_get("task_id")? {
+        let version = row.try_get::<&str, _>("version")?.into();
+        let template = TemplateKey { namespace: key.namespace.clone(), name: key.name.clone(), version };
+        return Ok(Found::Task(TaskId(task), template));
+    }
+    if let Some(refusal) = row.try_get("refusal")? {
+        return Ok(Found::Refused(refusal));
+    }
+    let waits = row.try_get::<Option<i64>, _>("inbox_id")?.is_some();
+    Ok(if waits { Found::Waiting } else { Found::Nothing })
 }
 
 fn request(row: &PgRow) -> Result<Result<TaskRequest, Refusal>, Error> {

@@ -32,7 +32,7 @@ mod writer;
 pub use connect::pool;
 pub use error::Error;
 pub use group::Group;
-pub use inbox::{InboxRow, take_inbox};
+pub use inbox::{Found, InboxRow, find_task, take_inbox};
 pub use inspect::{ListFilter, StepView, TaskView, list_tasks, lookup_keys, ping, task_status};
 pub use lane::{Broker, claim};
 pub use measure::{Mark, Measure, Server, StepTimes};

@@ -345,6 +345,14 @@ fn client_messages() -> Vec<Message> {
         HealthCheck { correlation_id, level: HealthLevel::Full }.into(),
         ListTemplates { correlation_id, namespace: text("linear_workflow") }.into(),
         ShowTemplate { correlation_id, template: "linear_workflow/mathematical_sequence".to_owned() }.into(),
+        AnnounceTasks { correlation_id }.into(),
+        FindTask {
+            correlation_id,
+            namespace: "linear_workflow".to_owned(),
+            name: "mathematical_sequence".to_owned(),
+            idempotency_key: "order-1001".to_owned(),
+        }
+        .into(),
     ]
 }
 
@@ -449,6 +457,9 @@ fn broker_messages() -> Vec<Message> {
             handler_config: Some(json(r#"{"limit":50}"#)),
         }
         .into(),
+        TasksAnnounced { correlation_id }.into(),
+        TaskFound { correlation_id, task_id, template: "linear_workflow/mathematical_sequence@1.0.0".to_owned() }
+            .into(),
         Message::Error(error_reply()),
         Event {
             sequence: 17,

@@ -1,8 +1,8 @@
 //! Tasks that applications submit in their own transactions.
 
 use sqlx::Connection;
-use tasker_core::store::take_inbox;
-use tasker_engine::{Save, Wall};
+use tasker_core::store::{Found, find_task, take_inbox};
+use tasker_engine::{KeyLookup, NewTask, Save, Wall};
 
 use crate::fixture::Fixture;
 
@@ -48,4 +48,26 @@ async fn a_refused_request_stays_with_its_reason_and_is_not_taken_again() {
     fixture.commit(&[Save::InboxTaken { row, refusal: Some("there is no such template".into()) }]).await;
     assert!(take_inbox(&fixture.pool, 10, &[]).await.unwrap().is_empty());
     assert_eq!(fixture.text("SELECT refusal FROM tasker.task_inbox").await, "there is no such template");
+}
+
+#[tokio::test]
+async fn what_is_under_a_key_is_the_task_or_else_the_last_request() {
+    let mut fixture = Fixture::new().await;
+    let key = |key: &str| KeyLookup { namespace: "shop".into(), name: "diamond".into(), key: key.into() };
+    let find = async |fixture: &Fixture, text: &str| find_task(&fixture.pool, &key(text)).await.unwrap();
+    let submit = "SELECT tasker.submit_task('shop', 'diamond', '{}', idempotency_key => 'order-1')";
+    assert_eq!(find(&fixture, "order-1").await, Found::Nothing);
+    let first: i64 = sqlx::query_scalar(submit).fetch_one(&fixture.pool).await.unwrap();
+    assert_eq!(find(&fixture, "order-1").await, Found::Waiting);
+    assert_eq!(find(&fixture, "order-2").await, Found::Nothing);
+    fixture.commit(&[Save::InboxTaken { row: first, refusal: Some("no".into()) }]).await;
+    assert_eq!(find(&fixture, "order-1").await, Found::Refused("no".into()));
+    let second: i64 = sqlx::query_scalar(submit).fetch_one(&fixture.pool).await.unwrap();
+    assert_eq!(find(&fixture, "order-1").await, Found::Waiting, "it was submitted again");
+
+    let task = NewTask { idempotency_key: Some("order-1".into()), ..fixture.task() };
+    let id = task.id;
+    fixture.commit(&[Save::Task(Box::new(task)), Save::InboxTaken { row: second, refusal: None }]).await;
+    assert_eq!(find(&fixture, "order-1").await, Found::Task(id, fixture.template.key.clone()));
+    assert_eq!(fixture.count("task_inbox").await, 1, "the refused request stays, and counts no more");
 }

@@ -1,6 +1,7 @@
 //! End-to-end stories: a real Postgres, real sockets and real Ruby worker processes around one broker. Each module is one
 //! promise of the product. Nothing sleeps: a test waits for an answer, a line of a log, or a handler at its gate.
 
+mod announcing;
 mod bench;
 mod concurrency;
 mod corruptions;

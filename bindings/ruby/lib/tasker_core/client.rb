@@ -69,6 +69,31 @@ module TaskerCore
       prepared.map { |item| item.is_a?(Hash) ? outcomes.shift : Types::TaskInitialized.from('error' => item) }
     end
 
+    # Says that tasks were submitted with `tasker.submit_task` and that their transaction is committed: the broker looks
+    # at once, instead of within a second. Nothing is lost when nobody says so, or when the announcement gets lost.
+    #
+    # @param wait [Boolean] whether to wait until the broker has heard it. Without waiting, announcements that are made
+    #   while one is on its way are sent as one, and nothing is raised but {Errors::ConnectionClosedError} when the
+    #   client was closed
+    # @return [void]
+    def announce_tasks(wait: true, timeout: nil)
+      return @connection.announce(timeout: timeout || @timeout) unless wait
+
+      reply('AnnounceTasks', {}, timeout, true)
+    end
+
+    # The task that was submitted with a key, whichever way in it came.
+    #
+    # @return [Types::TaskFound]
+    # @raise [Errors::UnknownResourceError] when there is none, also when a request with this key still waits in the
+    #   broker's inbox
+    # @raise [Errors::CommandRefusedError] with the code `refused` when a request with this key was refused; its message
+    #   says why
+    def find_task(namespace:, name:, idempotency_key:, timeout: nil)
+      fields = { 'namespace' => namespace.to_s, 'name' => name.to_s, 'idempotency_key' => idempotency_key.to_s }
+      ask('FindTask', Types::TaskFound, fields, timeout: timeout)
+    end
+
     # Dispatches what is ready of a task now, and says truthfully what this call did.
     # @return [Types::TaskTried]
     def try_task_if_ready(task_id, timeout: nil)

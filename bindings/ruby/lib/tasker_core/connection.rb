@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative 'announcements'
 require_relative 'event_loop'
 require_relative 'link'
 require_relative 'requests'
@@ -30,6 +31,15 @@ module TaskerCore
       end
     end
 
+    # Tells the broker that there is something in its inbox, and does not wait for the answer.
+    #
+    # @param timeout [Numeric] seconds after which it is not sent any more
+    # @raise [Errors::ConnectionClosedError]
+    def announce(timeout:)
+      event_loop, _, announcements = opened
+      event_loop.post { announcements.announce(timeout) }
+    end
+
     def close
       event_loop = @mutex.synchronize do
         @closed = true
@@ -50,6 +60,7 @@ module TaskerCore
 
     # @api private called by the link
     def link_up
+      @announcements.link_up
       @requests.repeatable.each { |pending| transmit(pending) } if @interrupted
       @interrupted = false
     end
@@ -79,13 +90,14 @@ module TaskerCore
         raise Errors::ConnectionClosedError, 'the client was closed' if @closed
 
         start unless @pid == Process.pid && @event_loop.running?
-        [@event_loop, @requests]
+        [@event_loop, @requests, @announcements]
       end
     end
 
     def start
       @pid = Process.pid
       @requests = requests = Requests.new
+      @announcements = Announcements.new(requests, logger: @logger) { |pending| transmit(pending) }
       @interrupted = false
       @event_loop = event_loop = EventLoop.new('tasker-client', logger: @logger)
       event_loop.on_crash = ->(error) { requests.fail_all(Errors::ConnectionClosedError.new(error.message)) }

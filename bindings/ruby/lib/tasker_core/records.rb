@@ -131,6 +131,9 @@ module TaskerCore
       def duplicate? = duplicate ? true : false
     end
 
+    # Answer to {Client#find_task}.
+    TaskFound = Record.define(:task_id, :template)
+
     # Answer to {Client#try_task_if_ready}.
     class TaskTried < Record
       fields :task_id, :ready, :steps_dispatched, :batch_ids, :steps_waiting, :state
