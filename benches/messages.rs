@@ -41,6 +41,8 @@ fn execute_batch(steps: u32) -> Message {
         tags: vec!["web".to_owned()],
         priority: 0,
         correlation_id: None,
+        traceparent: None,
+        tracestate: None,
         results: vec![ParentResult {
             step: step_name(0),
             result: JsonText::new(r#"{"reserved":true,"warehouse":"w-3"}"#),

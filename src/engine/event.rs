@@ -145,14 +145,41 @@ pub struct TaskLabels {
     pub correlation_id: Option<Box<str>>,
     /// JSON object.
     pub options: Option<Bytes>,
+    /// The trace that the request belongs to; boxed, because most have none.
+    pub trace: Option<Box<TraceContext>>,
+}
+
+/// A trace of several systems, as W3C Trace Context has it. Nobody here looks into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    /// `traceparent`.
+    pub parent: Box<str>,
+    /// `tracestate`.
+    pub state: Option<Box<str>>,
+}
+
+impl TraceContext {
+    /// From its two texts. The second one means nothing without the first.
+    pub fn of(parent: Option<Box<str>>, state: Option<Box<str>>) -> Option<Box<TraceContext>> {
+        Some(Box::new(TraceContext { parent: parent?, state }))
+    }
+
+    fn bytes(&self) -> usize {
+        self.parent.len() + self.state.as_ref().map_or(0, |state| state.len())
+    }
 }
 
 impl TaskLabels {
+    /// Bytes of the trace.
+    pub(crate) fn trace_bytes(&self) -> usize {
+        self.trace.as_ref().map_or(0, |trace| trace.bytes())
+    }
+
     /// Their bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let TaskLabels { initiator, source_system, reason, tags, correlation_id, options } = self;
+        let TaskLabels { initiator, source_system, reason, tags, correlation_id, options, trace: _ } = self;
         let texts = [initiator, source_system, reason, correlation_id].into_iter().flatten().chain(tags);
-        texts.map(|text| text.len()).sum::<usize>() + options.as_ref().map_or(0, Bytes::len)
+        texts.map(|text| text.len()).sum::<usize>() + options.as_ref().map_or(0, Bytes::len) + self.trace_bytes()
     }
 }
 

@@ -63,7 +63,8 @@ impl TaskRequest {
         let tags = labels.tags.iter().map(|tag| tag.len()).sum::<usize>();
         let bypassed = self.bypass_steps.iter().map(String::len).sum::<usize>();
         let options = labels.options.as_ref().map_or(0, Bytes::len);
-        (self.namespace.len() + self.name.len() + self.context.len() + options + texts + tags + bypassed) as u64
+        let labelled = texts + tags + options + labels.trace_bytes();
+        (self.namespace.len() + self.name.len() + self.context.len() + labelled + bypassed) as u64
     }
 }
 

@@ -299,7 +299,8 @@ impl Task {
         let key = &self.template.key;
         let tags = self.labels.tags.iter().map(|tag| tag.len() + 8).sum::<usize>();
         let correlation = self.labels.correlation_id.as_ref().map_or(0, |id| id.len());
-        (key.namespace.len() + key.name.len() + key.version.len() + self.context.len() + tags + correlation) as u64
+        let labels = tags + correlation + self.labels.trace_bytes();
+        (key.namespace.len() + key.name.len() + key.version.len() + self.context.len() + labels) as u64
     }
 
     pub fn step_counts(&self) -> StepCounts {

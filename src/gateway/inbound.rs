@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tasker_engine::{
     BatchId, Beat, Event, KeyLookup, Operation, OperationKind, Origin, PeerId, Refusal, RegistrationId, StatusQuery,
-    TaskId, TaskLabels, TaskRequest, TaskState, Wall, WorkerIntroduction,
+    TaskId, TaskLabels, TaskRequest, TaskState, TraceContext, Wall, WorkerIntroduction,
 };
 use uuid::Uuid;
 
@@ -204,6 +204,7 @@ impl Door {
                 tags: request.tags.into_iter().map(Box::from).collect(),
                 correlation_id: request.correlation_id.map(Box::from),
                 options: request.options.map(|options| options.bytes().clone()),
+                trace: TraceContext::of(request.traceparent.map(Box::from), request.tracestate.map(Box::from)),
             },
         };
         check_request(&request, self.payload_bytes_max)?;
@@ -223,6 +224,10 @@ pub fn check_request(request: &TaskRequest, payload_bytes_max: usize) -> Result<
         [("initiator", &labels.initiator), ("source_system", &labels.source_system), ("reason", &labels.reason)]
     {
         fields::text(field, value.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
+    }
+    if let Some(trace) = &labels.trace {
+        fields::text("traceparent", &trace.parent, NAME_BYTES_MAX)?;
+        fields::text("tracestate", trace.state.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
     }
     fields::names("tags", &labels.tags, TAGS_MAX)?;
     fields::names("bypass_steps", &request.bypass_steps, STEP_NAMES_MAX)?;

@@ -227,6 +227,8 @@ fn batch_task(task: DispatchedTask) -> protocol::BatchTask {
         tags: labels.tags.iter().map(ToString::to_string).collect(),
         priority,
         correlation_id: labels.correlation_id.as_ref().map(ToString::to_string),
+        traceparent: labels.trace.as_ref().map(|trace| trace.parent.to_string()),
+        tracestate: labels.trace.as_ref().and_then(|trace| Some(trace.state.as_ref()?.to_string())),
         results: results.into_iter().map(result).collect(),
     }
 }
@@ -307,7 +309,7 @@ fn strings(names: &[Arc<str>]) -> Vec<String> {
 mod tests {
     use tasker_engine::{
         Backoff, Capability, Config, Deliver, Effects, Engine, Event, Mono, Now, Outcome, PeerId, StepReference,
-        StepReport, StepTemplate, TaskLabels, TaskRequest, TemplateKey, Wall, WorkerIntroduction,
+        StepReport, StepTemplate, TaskLabels, TaskRequest, TemplateKey, TraceContext, Wall, WorkerIntroduction,
     };
 
     use super::*;
@@ -370,7 +372,11 @@ mod tests {
             namespace: "shop".to_owned(),
             name: template.key.name.to_string(),
             context: Bytes::from(format!("\"{}\"", "c".repeat(700))),
-            labels: TaskLabels { tags: vec!["t".repeat(200).into(); 5], ..TaskLabels::default() },
+            labels: TaskLabels {
+                tags: vec!["t".repeat(200).into(); 5],
+                trace: TraceContext::of(Some("p".repeat(55).into()), Some("s".repeat(500).into())),
+                ..TaskLabels::default()
+            },
             ..TaskRequest::default()
         };
         let mut events = vec![

@@ -59,6 +59,12 @@ pub struct TaskRequest {
     /// JSON object, merged over the template's `default_options`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<JsonText>,
+    /// W3C Trace Context of the request, handed to every step; opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// The rest of it; means nothing without `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
 }
 
 /// Outcomes of an [`InitializeTask`], in its order.

@@ -309,6 +309,12 @@ pub struct BatchTask {
     /// The correlation id that the submitter gave to the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
+    /// The `traceparent` that the submitter gave to the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// The `tracestate` that came with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
     /// Results of the parents of the batch's steps, each once.
     #[serde(default)]
     pub results: Vec<ParentResult>,

@@ -63,6 +63,8 @@ fn tasks<'q>(statement: Statement<'q>, rows: &'q Rows<'q>, template_ids: &'q [i3
         |row| text_array(&row.task.labels.tags),
         |row| row.task.labels.correlation_id.as_deref(),
         |row| row.task.labels.options.as_deref().map(JsonText),
+        |row| row.task.labels.trace.as_ref().map(|trace| &*trace.parent),
+        |row| row.task.labels.trace.as_ref().and_then(|trace| trace.state.as_deref()),
         |row| Some(&row.task.bypass_steps).filter(|steps| !steps.is_empty()).map(|steps| integer_array(steps)),
         |row| row.ended.map(|state| state.as_str()),
     )

@@ -2,7 +2,9 @@
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
-use tasker_engine::{KeyLookup, Refusal, RefusalKind, TaskId, TaskLabels, TaskRequest, TemplateKey, Wall};
+use tasker_engine::{
+    KeyLookup, Refusal, RefusalKind, TaskId, TaskLabels, TaskRequest, TemplateKey, TraceContext, Wall,
+};
 
 use super::connect::{ANSWER_TIMEOUT, Reader, within};
 use super::error::Error;
@@ -20,7 +22,7 @@ pub type InboxRow = (i64, Result<TaskRequest, Refusal>);
 pub async fn take_inbox(pool: &PgPool, limit: u32, in_flight: &[i64]) -> Result<Vec<InboxRow>, Error> {
     let query = sqlx::query(
         "SELECT inbox_id, namespace, name, version, context, idempotency_key, priority, bypass_steps, initiator,
-             source_system, reason, tags, correlation_id, options,
+             source_system, reason, tags, correlation_id, options, traceparent, tracestate,
              CASE WHEN isfinite(run_at) THEN (extract(epoch FROM run_at) * 1000)::bigint END AS run_at_ms,
              isfinite(run_at) IS FALSE AS is_endless
          FROM tasker.task_inbox WHERE refusal IS NULL AND inbox_id <> ALL ($2)
@@ -107,6 +109,7 @@ fn request(row: &PgRow) -> Result<Result<TaskRequest, Refusal>, Error> {
             tags: tags.into_iter().map(String::into).collect(),
             correlation_id: boxed("correlation_id")?,
             options: row.try_get::<Option<JsonBytes>, _>("options")?.map(|json| json.0),
+            trace: TraceContext::of(boxed("traceparent")?, boxed("tracestate")?),
         },
     }))
 }

@@ -14,7 +14,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
 use tasker_engine::{
     BatchId, BatchItem, BatchSnapshot, ItemRecord, RegistrationId, SettledKind, SettledSnapshot, StepSnapshot, TaskId,
-    TaskLabels, TaskSnapshot, TaskState, TemplateKey, Wall, WorkerSnapshot,
+    TaskLabels, TaskSnapshot, TaskState, TemplateKey, TraceContext, Wall, WorkerSnapshot,
 };
 use uuid::Uuid;
 
@@ -167,7 +167,7 @@ impl Tasks {
         let sql = format!(
             "SELECT task.task_id, task.template_id, template.namespace, template.name, template.version, task.context,
                  task.priority, task.idempotency_key, task.initiator, task.source_system, task.reason, task.tags,
-                 task.correlation_id, task.options, task.final_state,
+                 task.correlation_id, task.options, task.traceparent, task.tracestate, task.final_state,
                  (extract(epoch FROM task.run_at) * 1000)::bigint AS run_at_ms,
                  (extract(epoch FROM task.run_at - clock_timestamp()) * 1000)::bigint AS run_in_ms,
                  (extract(epoch FROM task.created_at) * 1000)::bigint AS created_at_ms
@@ -470,6 +470,7 @@ fn task_snapshot(row: &PgRow, template: TemplateKey, steps: Vec<StepSnapshot>) -
             tags: tags.unwrap_or_default().into_iter().map(String::into).collect(),
             correlation_id: boxed("correlation_id")?,
             options: row.try_get::<Option<JsonBytes>, _>("options")?.map(|json| json.0),
+            trace: TraceContext::of(boxed("traceparent")?, boxed("tracestate")?),
         },
         steps,
     })

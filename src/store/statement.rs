@@ -32,22 +32,23 @@ pub(super) struct Part {
 /// In this order they are written and bound.
 pub(super) const PARTS: [Part; 16] = [
     Part {
-        parameters: 14,
+        parameters: 16,
         is_needed: |rows| !rows.tasks.is_empty(),
         sql: "new_tasks AS (
             INSERT INTO tasker.tasks (task_id, lane, created_seq, template_id, priority, run_at, context, idempotency_key,
-                initiator, source_system, reason, tags, correlation_id, options, bypass_steps,
+                initiator, source_system, reason, tags, correlation_id, options, traceparent, tracestate, bypass_steps,
                 final_state, finished_seq, finished_at)
             SELECT task_id, lane, seq, template_id, priority, timestamptz 'epoch' + run_at_ms * interval '1 ms', context,
                 idempotency_key, initiator, source_system, reason, tags::text[], correlation_id, options,
-                bypass_steps::integer[], ended, CASE WHEN ended IS NOT NULL THEN seq END,
+                traceparent, tracestate, bypass_steps::integer[], ended, CASE WHEN ended IS NOT NULL THEN seq END,
                 CASE WHEN ended IS NOT NULL THEN now() END
             FROM fence, (SELECT unnest({1}::uuid[]) AS task_id, unnest({2}::integer[]) AS template_id,
                 unnest({3}::integer[]) AS priority, unnest({4}::bigint[]) AS run_at_ms, unnest({5}::json[]) AS context,
                 unnest({6}::text[]) AS idempotency_key, unnest({7}::text[]) AS initiator,
                 unnest({8}::text[]) AS source_system, unnest({9}::text[]) AS reason, unnest({10}::text[]) AS tags,
                 unnest({11}::text[]) AS correlation_id, unnest({12}::json[]) AS options,
-                unnest({13}::text[]) AS bypass_steps, unnest({14}::text[]) AS ended) AS row
+                unnest({13}::text[]) AS traceparent, unnest({14}::text[]) AS tracestate,
+                unnest({15}::text[]) AS bypass_steps, unnest({16}::text[]) AS ended) AS row
         )",
     },
     Part {

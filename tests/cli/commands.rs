@@ -59,6 +59,10 @@ fn submit_sends_every_option_and_prints_the_id() {
         "c",
         "--options",
         "{\"o\":1}",
+        "--traceparent",
+        "p",
+        "--tracestate",
+        "t",
     ];
     let run = against(&arguments, move |peer| {
         let Message::InitializeTask(command) = peer.receive() else { panic!("not a submission") };
@@ -78,6 +82,8 @@ fn submit_sends_every_option_and_prints_the_id() {
             run_at_ms: Some(1_769_846_400_000),
             correlation_id: text("c"),
             options: Some(JsonText::new("{\"o\":1}")),
+            traceparent: text("p"),
+            tracestate: text("t"),
         };
         assert_eq!(command.tasks, [expected]);
         peer.send(initialized(command.correlation_id, true));

@@ -25,6 +25,8 @@ const BATCH: u128 = 0xB1;
 const REGISTRATION: u128 = 0xD1;
 const BROKER: u128 = 0xE1;
 const CREATED_MS: i64 = 1_760_000_000_000;
+/// The example of W3C Trace Context.
+const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn step_reference() -> StepReference {
     StepReference { batch_id: id(BATCH), task_id: id(TASK), step: "linear_step_2".to_owned(), attempt: 1 }
@@ -242,6 +244,8 @@ fn worker_messages() -> Vec<Message> {
                 tags: list(&["nightly"]),
                 priority: 5,
                 correlation_id: text("order-1001"),
+                traceparent: text(TRACE_PARENT),
+                tracestate: text("congo=t61rcWkgMzE"),
                 results: vec![ParentResult { step: "linear_step_1".to_owned(), result: json("36") }],
             }],
             steps: vec![BatchStep {
@@ -306,6 +310,8 @@ fn client_messages() -> Vec<Message> {
                 run_at_ms: Some(CREATED_MS),
                 correlation_id: text("order-1001"),
                 options: Some(json(r#"{"strict":true}"#)),
+                traceparent: text(TRACE_PARENT),
+                tracestate: text("congo=t61rcWkgMzE"),
             }],
         }
         .into(),

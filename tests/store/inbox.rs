@@ -2,7 +2,7 @@
 
 use sqlx::Connection;
 use tasker_core::store::{Found, find_task, take_inbox};
-use tasker_engine::{KeyLookup, NewTask, Save, Wall};
+use tasker_engine::{KeyLookup, NewTask, Save, TraceContext, Wall};
 
 use crate::fixture::Fixture;
 
@@ -13,7 +13,8 @@ async fn a_request_is_seen_when_its_transaction_commits_and_leaves_with_its_task
     let mut transaction = application.begin().await.unwrap();
     let row: i64 = sqlx::query_scalar(
         "SELECT tasker.submit_task('shop', 'diamond', '{\"a\":  1e400}', idempotency_key => 'order-1', priority => 7,
-             run_at => '2030-01-01Z', tags => ARRAY['x', 'y z'], bypass_steps => ARRAY['left'], options => '{}')",
+             run_at => '2030-01-01Z', tags => ARRAY['x', 'y z'], bypass_steps => ARRAY['left'], options => '{}',
+             traceparent => '00-0af7-b7ad-01', tracestate => 'congo=t61')",
     )
     .fetch_one(&mut *transaction)
     .await
@@ -31,6 +32,7 @@ async fn a_request_is_seen_when_its_transaction_commits_and_leaves_with_its_task
     assert_eq!(request.run_at, Some(Wall(1_893_456_000_000)));
     assert_eq!(request.bypass_steps, ["left"]);
     assert_eq!(request.labels.tags, ["x".into(), "y z".into()]);
+    assert_eq!(request.labels.trace, TraceContext::of(Some("00-0af7-b7ad-01".into()), Some("congo=t61".into())));
     assert!(take_inbox(&fixture.pool, 10, &[row]).await.unwrap().is_empty(), "in flight already");
 
     let task = Save::Task(Box::new(fixture.task()));
@@ -70,4 +72,23 @@ async fn what_is_under_a_key_is_the_task_or_else_the_last_request() {
     fixture.commit(&[Save::Task(Box::new(task)), Save::InboxTaken { row: second, refusal: None }]).await;
     assert_eq!(find(&fixture, "order-1").await, Found::Task(id, fixture.template.key.clone()));
     assert_eq!(fixture.count("task_inbox").await, 1, "the refused request stays, and counts no more");
+}
+
+#[tokio::test]
+async fn whoever_calls_as_before_there_were_traces_is_understood() {
+    let fixture = Fixture::new().await;
+    for call in [
+        "SELECT tasker.submit_task('shop', 'diamond', '{}', '1.0.0', 'k', 3, NULL, ARRAY['left'], 'ada', 'web', 'why', \
+         ARRAY['x'], 'p-1', '{}')",
+        "SELECT tasker.submit_task(namespace => 'shop', name => 'diamond', context => '{}', correlation_id => 'p-1')",
+        "SELECT tasker.submit_task('shop', 'diamond', '{}', tracestate => 'congo=t61', correlation_id => 'p-1')",
+    ] {
+        fixture.execute(call).await;
+    }
+    let taken = take_inbox(&fixture.pool, 10, &[]).await.unwrap();
+    assert_eq!(taken.len(), 3);
+    for (_, request) in taken {
+        let labels = request.unwrap().labels;
+        assert_eq!((labels.correlation_id.as_deref(), labels.trace), (Some("p-1"), None));
+    }
 }

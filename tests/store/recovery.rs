@@ -27,6 +27,7 @@ async fn a_task_comes_back_as_it_was_requested() {
     task.labels.tags = vec!["x".into(), "y".into()];
     task.labels.initiator = Some("ada".into());
     task.labels.options = Some(Bytes::from_static(b"{\"o\":1.50}"));
+    task.labels.trace = TraceContext::of(Some("00-0af7-b7ad-01".into()), Some("congo=t61".into()));
     fixture.commit(&[Save::Task(Box::new(task.clone()))]).await;
     let done = fixture.stored_task().await;
     fixture.commit(&[fixture.ended(done, TaskState::Cancelled)]).await;

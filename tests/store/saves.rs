@@ -47,6 +47,7 @@ async fn a_task_is_stored_with_its_request_and_steps_and_its_template_may_come_i
         tags: vec!["a,b".into(), "{\"c\\".into(), "".into()],
         correlation_id: Some("process-1".into()),
         options: Some(Bytes::from_static(b"{\"o\" : 1}")),
+        trace: TraceContext::of(Some("00-0af7-b7ad-01".into()), Some("congo=t61".into())),
     };
     let id = task.id;
     fixture.commit(&[Save::Template(source(&newer, 2)), Save::Task(Box::new(task))]).await;
@@ -56,12 +57,12 @@ async fn a_task_is_stored_with_its_request_and_steps_and_its_template_may_come_i
                 "SELECT version, priority, context::text, idempotency_key, bypass_steps::text,
                      (extract(epoch FROM run_at) * 1000)::bigint AS run_at, initiator, source_system, reason,
                      array_length(tags, 1) AS tag_count, tags[1] AS first, tags[2] AS second, correlation_id, options::text,
-                     coalesce(final_state, '-') AS final_state, created_seq, lane
+                     traceparent, tracestate, coalesce(final_state, '-') AS final_state, created_seq, lane
                  FROM tasker.tasks JOIN tasker.task_templates USING (template_id)",
             )
             .await,
         "1.1.0|-3|{\"big\": 18446744073709551616,  \"b\": 1, \"a\": 209.97}|order-7|{1,2}|1893456000123|ada|web|why not|3|\
-         a,b|{\"c\\|process-1|{\"o\" : 1}|-|2|1"
+         a,b|{\"c\\|process-1|{\"o\" : 1}|00-0af7-b7ad-01|congo=t61|-|2|1"
     );
     assert_eq!(
         fixture.text("SELECT step_number, name, retry_limit FROM tasker.steps ORDER BY 1").await,

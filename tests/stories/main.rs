@@ -23,6 +23,7 @@ mod security;
 mod stalled;
 mod submission;
 mod support;
+mod tracing;
 mod try_task;
 mod versions;
 mod workloads;

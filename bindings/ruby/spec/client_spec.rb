@@ -53,13 +53,14 @@ RSpec.describe TaskerCore::Client do
       task = calling(lambda {
         plain.initialize_task(namespace: 'ns', name: 'flow', version: '1.0.0', context: { n: 2**64 }, priority: 5,
                               idempotency_key: 'k', tags: [:a], bypass_steps: ['s'], run_at: at, initiator: 'me',
-                              options: { x: 1 })
+                              options: { x: 1 }, traceparent: '00-1-2-01', tracestate: 'a=b')
       }) do
         request = broker.expect('InitializeTask')
         expect(request['tasks']).to eq(
           [{ 'namespace' => 'ns', 'name' => 'flow', 'version' => '1.0.0', 'context' => '{"n":18446744073709551616}',
              'idempotency_key' => 'k', 'priority' => 5, 'tags' => ['a'], 'bypass_steps' => ['s'], 'initiator' => 'me',
-             'run_at_ms' => 1_800_000_000_123, 'options' => '{"x":1}' }]
+             'run_at_ms' => 1_800_000_000_123, 'options' => '{"x":1}', 'traceparent' => '00-1-2-01',
+             'tracestate' => 'a=b' }]
         )
         broker.reply(request, 'TasksInitialized',
                      'tasks' => [{ 'task_id' => 't', 'template' => 'ns/flow@1.0.0', 'steps' => %w[a b],

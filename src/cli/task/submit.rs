@@ -50,6 +50,12 @@ pub(in crate::cli) struct Arguments {
     /// Options of the task, a JSON object: JSON, a file, or - for standard input
     #[arg(long, value_name = "FILE|-|JSON")]
     options: Option<String>,
+    /// W3C Trace Context, handed to every step
+    #[arg(long, value_name = "TEXT")]
+    traceparent: Option<String>,
+    /// What came with it
+    #[arg(long, value_name = "TEXT", requires = "traceparent")]
+    tracestate: Option<String>,
     /// Wait until the task has ended; the exit code tells how
     #[arg(long)]
     wait: bool,
@@ -121,6 +127,8 @@ impl Arguments {
             run_at_ms: self.run_at_ms,
             correlation_id: self.correlation_id,
             options: object("--options", self.options.as_deref())?,
+            traceparent: self.traceparent,
+            tracestate: self.tracestate,
         })
     }
 }

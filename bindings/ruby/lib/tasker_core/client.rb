@@ -46,7 +46,8 @@ module TaskerCore
     # @param skip_task_handler [Boolean] do not run the template's task handler
     # @param timeout [Numeric, nil]
     # @param options [Hash] further request fields: `priority:`, `initiator:`, `source_system:`, `reason:`, `tags:`,
-    #   `bypass_steps:`, `run_at:` (a Time, or milliseconds since the epoch), `correlation_id:`, `options:`
+    #   `bypass_steps:`, `run_at:` (a Time, or milliseconds since the epoch), `correlation_id:`, `options:`,
+    #   `traceparent:`, `tracestate:` (W3C Trace Context, as in HTTP headers; every step of the task gets them)
     # @return [Types::TaskInitialized]
     def initialize_task(namespace:, name:, version: nil, context: {}, idempotency_key: nil,
                         skip_task_handler: @skip_task_handlers, timeout: nil, **options)

@@ -11,8 +11,9 @@ module TaskerCore
     # @api private
     module TaskRequest
       FIELDS = %w[namespace name version context idempotency_key priority initiator source_system reason tags
-                  bypass_steps run_at correlation_id options].freeze
-      TEXTS = %w[namespace name version idempotency_key initiator source_system reason correlation_id].freeze
+                  bypass_steps run_at correlation_id options traceparent tracestate].freeze
+      TEXTS = %w[namespace name version idempotency_key initiator source_system reason correlation_id traceparent
+                 tracestate].freeze
       # Requests in one message, and bytes of context in it: the broker's limits are 1,000 and 16 MiB.
       SLICE_MAX = 1_000
       SLICE_BYTES = 8 * 1024 * 1024

@@ -40,6 +40,12 @@ module TaskerCore
       # @return [String, nil] the submitter's own id for the business process
       def correlation_id = @fields['correlation_id']
 
+      # @return [String, nil] W3C Trace Context that the task was submitted with
+      def traceparent = @fields['traceparent']
+
+      # @return [String, nil] what came with {#traceparent}
+      def tracestate = @fields['tracestate']
+
       # @return [IndifferentHash] what the task is about: frozen, with string or symbol keys at every level
       def context
         @context ||= JsonText.load(@fields['context'])
