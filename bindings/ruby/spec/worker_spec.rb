@@ -587,6 +587,21 @@ RSpec.describe TaskerCore::Worker do
       expect(log.string).to include('neither interrupted nor killed: a of')
     end
 
+    it 'names no handler as stuck that ends just in time' do
+      pool = worker.instance_variable_get(:@pool)
+      stopping, sent = stop_in_the_middle('SpecHandlers::Gate')
+      expect(sent['steps'].size).to eq(1)
+      allow(pool).to receive(:stop).and_wrap_original do |stop, **options|
+        stop.call(**options)
+        false # as it was when the second was over
+      end
+      broker.expect('ReturnSteps')
+      unregistered
+      expect(stopping.value).to be(false)
+      expect(worker).not_to be_stuck
+      expect(log.string).not_to include('neither interrupted nor killed')
+    end
+
     it 'ends although the broker is away' do
       sent = execute({ 'a' => { handler: 'SpecHandlers::Gate' }, 'b' => { handler: 'SpecHandlers::PlainCall' } })
       SpecHandlers::Gate::STARTED.pop

@@ -318,8 +318,11 @@ module TaskerCore
 
       @error = error
       @event_loop.stop
-      @stuck = !@pool.stop(kill: kill || !error.nil?)
-      @logger.warn("these steps can be neither interrupted nor killed: #{running_steps.join('; ')}") if @stuck
+      @pool.stop(kill: kill || !error.nil?)
+      # Asked once: a handler may still end now.
+      left = running_steps
+      @stuck = left.any?
+      @logger.warn("these steps can be neither interrupted nor killed: #{left.join('; ')}") if @stuck
       @over.give(true)
     end
   end
