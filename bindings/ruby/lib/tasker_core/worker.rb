@@ -5,6 +5,7 @@ require 'securerandom'
 require 'socket'
 require_relative 'event_loop'
 require_relative 'worker/control'
+require_relative 'worker/overtime'
 require_relative 'worker/pool'
 require_relative 'worker/session'
 require_relative 'worker/templates'
@@ -82,6 +83,7 @@ module TaskerCore
       @event_loop.before_sleep = -> { before_sleep }
       @event_loop.on_crash = ->(error) { finish(error) }
       @pool = Pool.new(@concurrency, runner) { |job| @event_loop.push(job) }
+      @overtime = Overtime.new(@event_loop, method(:open_batches)) { |job| interrupt(job) }
       introduction = profile
       @sessions = @brokers.map { |url| Session.new(url, @event_loop, self, runner, introduction, @logger) }
       @event_loop.start do
@@ -147,7 +149,7 @@ module TaskerCore
     # @api private
     def batch_received(batch)
       @pool.push(batch.jobs)
-      watch(batch.deadline)
+      @overtime.watch(batch.deadline)
     end
 
     # @api private
@@ -234,28 +236,7 @@ module TaskerCore
       finish_later(nil)
     end
 
-    # Looks after handlers that overrun their time while the broker is silent.
-    def watch(deadline)
-      limit = deadline + GRACE_SECONDS
-      return if @watch && @watch.at <= limit
-
-      @watch&.cancel
-      @watch = @event_loop.after(limit - Clock.now) { interrupt_overdue }
-    end
-
-    def interrupt_overdue
-      @watch = nil
-      limit = Clock.now - GRACE_SECONDS
-      overdue, others = unfinished_jobs.partition { |job| job.deadline <= limit }
-      overdue.each { |job| interrupt(job) }
-      next_deadline = others.map(&:deadline).min
-      watch(next_deadline) if next_deadline
-    end
-
-    def unfinished_jobs
-      open = @sessions.flat_map { |session| session.reports.batches.reject(&:ended?) }
-      open.flat_map(&:jobs).reject { |job| job.ended? || job.interrupted }
-    end
+    def open_batches = @sessions.flat_map { |session| session.reports.batches }
 
     def interrupt(job)
       return unless job.state == :running
