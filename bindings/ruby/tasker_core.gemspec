@@ -11,7 +11,7 @@ Gem::Specification.new do |spec|
                      'Tasker Core broker over ZeroMQ; submit and watch workflows from any Ruby program.'
   spec.license = 'MIT'
   spec.required_ruby_version = '>= 3.1'
-  spec.files = Dir.chdir(__dir__) { Dir['lib/**/*.rb', 'exe/*', 'README.md', '.yardopts'] }
+  spec.files = Dir.chdir(__dir__) { Dir['lib/**/*', 'sig/**/*.rbs', 'exe/*', '*.md', '.yardopts'] }
   spec.bindir = 'exe'
   spec.executables = ['tasker-worker']
   spec.require_paths = ['lib']
