@@ -56,6 +56,13 @@ RSpec.describe TaskerCore::Worker::Pool do
     expect(take(7).size).to eq(7)
   end
 
+  it 'knows in each thread which attempt it runs' do
+    handlers.register('Which', -> { TaskerCore::Execution::Attempt.current.step.name })
+    pool.push(jobs('Which', 'Which'))
+    expect(take(2).map { |job| job.outcome['result'] }).to contain_exactly('"0"', '"1"')
+    expect(TaskerCore::Execution::Attempt.current).to be_nil
+  end
+
   it 'does small jobs with few threads' do
     stub_const('TaskerCore::Worker::Pool::TURN_SECONDS', 60)
     pool = new_pool(50)

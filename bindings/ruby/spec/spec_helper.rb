@@ -4,6 +4,7 @@ require 'tasker_core'
 require 'stringio'
 require_relative 'support/fake_broker'
 require_relative 'support/wire'
+require_relative 'support/attempts'
 require_relative 'support/handlers'
 
 RSpec.configure do |config|

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative 'connection'
+require_relative 'client/outgoing'
 require_relative 'client/task_handlers'
 require_relative 'client/task_request'
 require_relative 'records'
@@ -34,9 +35,10 @@ module TaskerCore
       @connection = Connection.new(Array(broker || configuration.broker), logger: @logger, curve: @curve)
       @skip_task_handlers = skip_task_handlers
       @task_handlers = TaskHandlers.new(self, configuration.handlers, @logger)
+      @outgoing = Outgoing.new(configuration)
     end
 
-    # Submits one task. The template's task handler, when it has one, sees the request first.
+    # Submits one task. Middleware and the template's task handler, when there are some, see the request first.
     #
     # @param namespace [String]
     # @param name [String]
@@ -53,8 +55,9 @@ module TaskerCore
                         skip_task_handler: @skip_task_handlers, timeout: nil, **options)
       request = { namespace: namespace, name: name, version: version, context: context,
                   idempotency_key: idempotency_key, **options }
-      request = @task_handlers.prepare(TaskRequest.normalize(request)) unless skip_task_handler
-      outcome = submit([TaskRequest.encode(request)], timeout).first
+      outcome = @outgoing.pass(request) do |passed|
+        submit([encode(passed, skip_task_handler)], timeout).first
+      end
       outcome.ok? ? outcome : raise(outcome.error)
     end
 
@@ -64,10 +67,12 @@ module TaskerCore
     # @param requests [Array<Hash>] each with the keywords of {#initialize_task}
     # @return [Array<Types::TaskInitialized>]
     def initialize_tasks(requests, skip_task_handler: @skip_task_handlers, timeout: nil)
+      return [submit_alone(requests.first, skip_task_handler, timeout)] if requests.one?
+
       prepared = requests.map { |request| encode_or_refuse(request, skip_task_handler) }
       accepted = prepared.grep(Hash)
       outcomes = submit_sliced(accepted, timeout)
-      prepared.map { |item| item.is_a?(Hash) ? outcomes.shift : Types::TaskInitialized.from('error' => item) }
+      prepared.map { |item| item.is_a?(Hash) ? outcomes.shift : item }
     end
 
     # Says that tasks were submitted with `tasker.submit_task` and that their transaction is committed: the broker looks
@@ -239,14 +244,36 @@ module TaskerCore
       end
     end
 
+    # Middleware is around the whole of it and sees what becomes of the request.
+    def submit_alone(request, skip_task_handler, timeout)
+      sent = false
+      @outgoing.pass(request) do |passed|
+        task = encode(passed, skip_task_handler)
+        sent = true
+        submit([task], timeout).first
+      end
+    rescue Errors::Error => e
+      raise if sent || e.is_a?(Errors::ConfigurationError)
+
+      Types::TaskInitialized.from('error' => e)
+    end
+
+    # @return [Hash, Types::TaskInitialized] a request to send, or what became of it already
     def encode_or_refuse(request, skip_task_handler)
-      request = TaskRequest.normalize(request)
-      request = @task_handlers.prepare(request) unless skip_task_handler
-      TaskRequest.encode(request)
+      task = nil
+      outcome = @outgoing.pass(request) do |passed|
+        task = encode(passed, skip_task_handler)
+        nil
+      end
+      outcome || task
     rescue Errors::ConfigurationError
       raise
     rescue Errors::Error => e
-      e
+      Types::TaskInitialized.from('error' => e)
+    end
+
+    def encode(request, skip_task_handler)
+      TaskRequest.encode(skip_task_handler ? request : @task_handlers.prepare(TaskRequest.normalize(request)))
     end
 
     def wait_once(task_id, seconds)

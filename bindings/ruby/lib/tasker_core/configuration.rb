@@ -3,6 +3,8 @@
 require 'logger'
 require_relative 'curve'
 require_relative 'handlers'
+require_relative 'lifecycle'
+require_relative 'middleware/chain'
 
 module TaskerCore
   # What {TaskerCore.configure} sets: the defaults of every client and worker of this process.
@@ -30,8 +32,22 @@ module TaskerCore
     attr_accessor :versions_follow_content
     # @return [Curve, nil] keys for brokers that demand them
     attr_reader :curve
+    # Put around every step that a worker of this process runs. Instances have `call(attempt)`, with an
+    # {Execution::Attempt}, and yield. The result of the step is what its handler returned; only where the handler was
+    # not run, or what it raised was rescued, it is what the outermost middleware returned.
+    #
+    # @return [Middleware::Chain]
+    attr_reader :worker_middleware
+    # Put around every request for a task. Instances have `call(request)`, with a Hash that they may change, and yield.
+    # To refuse a request, they raise. The block returns the {Types::TaskInitialized}; for one of several requests that
+    # go together, or one in a transaction, it returns nil, since the answer is not known yet.
+    #
+    # @return [Middleware::Chain]
+    attr_reader :client_middleware
     # @api private
     attr_reader :handlers
+    # @api private
+    attr_reader :lifecycle
 
     def initialize
       @broker = BROKER
@@ -40,7 +56,41 @@ module TaskerCore
       @request_timeout = 10
       @environment = ENV['TASKER_ENV'] || ENV['RAILS_ENV'] || ENV['RACK_ENV'] || 'development'
       @handlers = Handlers.new
+      @lifecycle = Lifecycle.new(self)
+      @worker_middleware = Middleware::Chain.new
+      @client_middleware = Middleware::Chain.new
     end
+
+    # Has a block called in the life of each worker of this process. It runs in a thread where it may take its time, and
+    # what it raises is logged.
+    #
+    # | event | when |
+    # |---|---|
+    # | `:startup` | before the worker takes its first step |
+    # | `:fork` | in each process that a supervisor forks, before its first step |
+    # | `:heartbeat` | with each heartbeat, unless the one before is still at it |
+    # | `:quiet` | when it takes no more steps |
+    # | `:shutdown` | when its last step has ended |
+    #
+    # @param event [Symbol]
+    # @yieldparam worker [Worker]
+    # @return [void]
+    def on(event, &block) = lifecycle.on(event, &block)
+
+    # Has a block called after each attempt that failed, in the thread that ran it and before it is reported. What the
+    # block raises is logged and changes nothing. Attempts that are given back, or end with their process, are not told.
+    #
+    # @yieldparam error [Exception] a {RetryableError} or {PermanentError} when the handler returned an error
+    # @yieldparam attempt [Execution::Attempt]
+    # @return [void]
+    def on_error(&block) = lifecycle.on_failure(:error, &block)
+
+    # As {#on_error}, but only for the failure that ends the step: it is permanent, or this was the last attempt.
+    #
+    # @yieldparam error [Exception]
+    # @yieldparam attempt [Execution::Attempt]
+    # @return [void]
+    def on_death(&block) = lifecycle.on_failure(:death, &block)
 
     # @param keys [Curve, Hash, nil] `server_public_key:` and `secret_key_file:`, see {Curve}
     def curve=(keys)

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative 'errors'
+require_relative 'client/outgoing'
 require_relative 'client/task_request'
 require_relative 'inbox/active_record'
 require_relative 'inbox/pg'
@@ -148,13 +149,23 @@ module TaskerCore
 
     def insert(requests, submission)
       offer_template(submission)
-      requests.each do |request|
-        fields = Client::TaskRequest.encode(request)
-        fields['run_at'] = Time.at(fields.delete('run_at_ms').to_r / 1000).utc if fields['run_at_ms']
-        @adapter.call('tasker.submit_task', PARAMETERS.slice(*fields.keys), fields)
+      outgoing = Client::Outgoing.new(TaskerCore.configuration)
+      tasks = requests.map do |request|
+        outcome = outgoing.pass(request) do |passed|
+          request = passed
+          insert_row(passed)
+        end
+        submission.task(request, outcome)
       end
       @adapter.after_commit { submission.client.announce_tasks(wait: false) }
-      requests.map { |request| submission.task(request) }
+      tasks
+    end
+
+    def insert_row(request)
+      fields = Client::TaskRequest.encode(request)
+      fields['run_at'] = Time.at(fields.delete('run_at_ms').to_r / 1000).utc if fields['run_at_ms']
+      @adapter.call('tasker.submit_task', PARAMETERS.slice(*fields.keys), fields)
+      nil
     end
 
     # The broker refuses rows of templates that it does not know. As a rule, workers have registered this one already,

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative 'errors'
+
 module TaskerCore
   # Values that handlers return and that the client answers with.
   module Types
@@ -67,6 +69,13 @@ module TaskerCore
           @retryable = retryable ? true : false
           @metadata = metadata || {}
           freeze
+        end
+
+        # @api private
+        # @return [Exception] what a handler could have raised instead
+        def to_exception
+          kind = retryable ? Errors::RetryableError : Errors::PermanentError
+          kind.new(message, error_code: error_code, context: metadata)
         end
       end
     end

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative '../execution/attempt'
 require_relative '../execution/sequence'
 require_relative '../execution/step'
 require_relative '../execution/task'
@@ -32,6 +33,8 @@ module TaskerCore
       attr_accessor :stopped
       # Whether an outcome that the broker refused was replaced once.
       attr_accessor :replaced
+      # What runs it, once it is made.
+      attr_accessor :handler
 
       # @param received_at [Float] on the monotonic clock
       def initialize(batch, task, fields, received_at)
@@ -75,6 +78,9 @@ module TaskerCore
 
       def ended? = state != :waiting && state != :running
       def expired?(now) = now > deadline
+
+      # @return [Execution::Attempt] what the application sees of it
+      def attempt = @attempt ||= Execution::Attempt.new(self)
 
       # @return [Execution::Sequence]
       def sequence = Execution::Sequence.new(task, step.parents, batch)

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative '../execution/attempt'
 require_relative '../promise'
 require_relative 'runner'
 
@@ -116,6 +117,7 @@ module TaskerCore
       end
 
       def work(slot, index)
+        Execution::Attempt.held_by(slot)
         while (job = exchange(slot))
           run(job, turn)
         end

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative '../errors'
+require_relative '../execution/attempt'
 require_relative '../json_text'
 require_relative '../promise'
 require_relative '../types'
@@ -26,16 +27,22 @@ module TaskerCore
     # Runs one job and makes its outcome. Whatever a handler does, there is an outcome, unless the worker stopped it:
     # then the job is returned.
     #
+    # 1. Runs the handler, with the application's middleware around it.
+    # 2. Tells the application's error handlers of a failure.
+    #
     # @api private
     class Runner
       LET_IN = INTERRUPTS.to_h { |kind| [kind, :immediate] }.freeze
 
-      def initialize(handlers, logger)
+      # @param configuration [Configuration] whose middleware and error handlers count
+      def initialize(handlers, logger, configuration: TaskerCore.configuration)
         @handlers = handlers
         @logger = logger
+        @lifecycle = configuration.lifecycle
+        @middleware = configuration.worker_middleware
       end
 
-      # Called with {INTERRUPTS} masked: they can only ever hit the handler's own code.
+      # Called with {INTERRUPTS} masked: they can only ever hit the application's own code.
       # @param job [Job]
       def run(job)
         started_at = Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)
@@ -47,6 +54,7 @@ module TaskerCore
 
         outcome['started_at_us'] = started_at
         outcome['duration_us'] = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond) - started
+        tell(job, outcome['error']) if failed && @lifecycle.failures?
         job.outcome = outcome
         job.state = failed ? :error : :complete
       end
@@ -57,6 +65,15 @@ module TaskerCore
         times = job.outcome&.slice('started_at_us', 'duration_us') || { 'started_at_us' => 0, 'duration_us' => 0 }
         job.outcome = failed(job, error).update(times)
         job.state = :error
+      end
+
+      # @param job [Job]
+      # @return [Object] its handler
+      def handler_for(job)
+        step = job.step
+        handler = @handlers.build(step.handler_class, config: step.handler_config, logger: @logger)
+        handler.tasker_core_attach(step) if handler.respond_to?(:tasker_core_attach)
+        job.handler = handler
       end
 
       private
@@ -70,17 +87,32 @@ module TaskerCore
         end
       rescue Exception => e # rubocop:disable Lint/RescueException -- a handler may raise anything
         log(job, e) unless job.stopped
+        job.attempt.error = e if @lifecycle.failures?
         failed(job, e)
       end
 
+      # Before the job has its outcome: whoever waits for it, or interrupts it, does so until the application is done.
+      def tell(job, error)
+        attempt = job.attempt.close
+        last = !error['retryable'] || attempt.step.last_attempt?
+        Thread.handle_interrupt(LET_IN) { @lifecycle.failed(attempt.error, attempt, last: last) }
+      rescue *INTERRUPTS => e
+        @logger.warn("told nobody else of the failure of #{attempt.step.name} of #{attempt.task.task_id}: #{e.message}")
+      end
+
       def call(job)
-        step = job.step
-        handler = @handlers.build(step.handler_class, config: step.handler_config, logger: @logger)
-        handler.tasker_core_attach(step) if handler.respond_to?(:tasker_core_attach)
-        return handler.process(job.task, job.sequence, step) if handler.respond_to?(:process)
+        # As a rule there is none, and the way of every step is kept short.
+        return perform(job, handler_for(job)) if @middleware.entries.empty?
+
+        attempt = job.attempt.open(self)
+        @middleware.invoke(attempt) { perform(job, attempt.handler) }
+      end
+
+      def perform(job, handler)
+        return handler.process(job.task, job.sequence, job.step) if handler.respond_to?(:process)
         return invoke(handler, job) if handler.respond_to?(:call)
 
-        raise Errors::ConfigurationError, "handler #{step.handler_class} has neither process nor call"
+        raise Errors::ConfigurationError, "handler #{job.step.handler_class} has neither process nor call"
       end
 
       # A lambda may leave out the last parameters, as a block may.
@@ -100,6 +132,7 @@ module TaskerCore
       end
 
       def refused(job, returned)
+        job.attempt.error = returned.to_exception if @lifecycle.failures?
         metadata = returned.metadata.empty? ? nil : JsonText.dump(returned.metadata, place: 'metadata')
         { **job.reference, 'status' => 'error', 'error' => Failure.from_result(returned),
                            'metadata' => metadata }.compact

@@ -1,0 +1,39 @@
+# frozen_string_literal: true
+
+require_relative '../errors'
+require_relative '../records'
+require_relative 'task_request'
+
+module TaskerCore
+  class Client
+    # The way of a request for a task out of the application, however it is sent.
+    #
+    # 1. Puts the application's middleware around it.
+    #
+    # @api private
+    class Outgoing
+      # @param configuration [Configuration] whose middleware counts
+      def initialize(configuration)
+        @middleware = configuration.client_middleware
+      end
+
+      # @param request [Hash]
+      # @yieldparam request [Hash] to be sent
+      # @yieldreturn [Types::TaskInitialized, nil] nil when it is sent later
+      # @return [Types::TaskInitialized, nil]
+      # @raise [Errors::PermanentError] when middleware neither let the request pass nor gave an outcome
+      def pass(request)
+        return yield request if @middleware.empty?
+
+        request = TaskRequest.normalize(request)
+        passed = false
+        outcome = @middleware.invoke(request) do
+          yield(request).tap { passed = true }
+        end
+        return outcome if passed || outcome.is_a?(Types::TaskInitialized)
+
+        raise Errors::PermanentError, 'client middleware kept the request: it neither yielded nor returned an outcome'
+      end
+    end
+  end
+end
