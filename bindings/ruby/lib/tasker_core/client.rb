@@ -35,7 +35,7 @@ module TaskerCore
       @connection = Connection.new(Array(broker || configuration.broker), logger: @logger, curve: @curve)
       @skip_task_handlers = skip_task_handlers
       @task_handlers = TaskHandlers.new(self, configuration.handlers, @logger)
-      @outgoing = Outgoing.new(configuration)
+      @outgoing = Outgoing.new(configuration, logger: @logger)
     end
 
     # Submits one task. Middleware and the template's task handler, when there are some, see the request first.

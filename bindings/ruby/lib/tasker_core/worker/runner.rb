@@ -2,6 +2,7 @@
 
 require_relative '../errors'
 require_relative '../execution/attempt'
+require_relative '../instrumentation'
 require_relative '../json_text'
 require_relative '../promise'
 require_relative '../types'
@@ -28,7 +29,7 @@ module TaskerCore
     # then the job is returned.
     #
     # 1. Runs the handler, with the application's middleware around it.
-    # 2. Tells the application's error handlers of a failure.
+    # 2. Tells the libraries of {Instrumentation} of it, and the application's error handlers of a failure.
     #
     # @api private
     class Runner
@@ -40,6 +41,7 @@ module TaskerCore
         @logger = logger
         @lifecycle = configuration.lifecycle
         @middleware = configuration.worker_middleware
+        @instruments = Instrumentation.loaded
       end
 
       # Called with {INTERRUPTS} masked: they can only ever hit the application's own code.
@@ -47,7 +49,7 @@ module TaskerCore
       def run(job)
         started_at = Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)
         started = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond)
-        outcome = ending_of(job)
+        outcome = @instruments.empty? ? ending_of(job) : instrumented(job)
         failed = outcome.key?('error')
         # The failure of a handler that was stopped is the stop's.
         return job.state = :returned if job.stopped && failed
@@ -78,6 +80,10 @@ module TaskerCore
 
       private
 
+      def instrumented(job)
+        Instrumentation.perform(@instruments, job, @logger) { ending_of(job) }
+      end
+
       def ending_of(job)
         returned = Thread.handle_interrupt(LET_IN) { call(job) }
         case returned
@@ -87,7 +93,7 @@ module TaskerCore
         end
       rescue Exception => e # rubocop:disable Lint/RescueException -- a handler may raise anything
         log(job, e) unless job.stopped
-        job.attempt.error = e if @lifecycle.failures?
+        job.attempt.error = e
         failed(job, e)
       end
 
@@ -132,7 +138,7 @@ module TaskerCore
       end
 
       def refused(job, returned)
-        job.attempt.error = returned.to_exception if @lifecycle.failures?
+        job.attempt.error = returned.to_exception
         metadata = returned.metadata.empty? ? nil : JsonText.dump(returned.metadata, place: 'metadata')
         { **job.reference, 'status' => 'error', 'error' => Failure.from_result(returned),
                            'metadata' => metadata }.compact
