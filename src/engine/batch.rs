@@ -12,9 +12,11 @@
 //! The engine holds open batches only: `Created`, `Published` and `Executing` differ in what is on the wire, which the
 //! engine does not see, so that they are derived where they are shown.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Index;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::effect::{BatchItem, Difference};
 use crate::event::{CompletedStep, CompletionStatus, StepReference};
@@ -116,6 +118,8 @@ pub(crate) struct Batch {
     pub registration: RegistrationId,
     pub items: Vec<Item>,
     pub dispatched: Mono,
+    /// What its open steps said last about how far they are, by their place in it.
+    pub progress: BTreeMap<usize, Bytes>,
     /// When its worker was last told something of it: to run it, or to stop steps of it.
     pub told: Mono,
     /// The deadline that is set for it.

@@ -163,7 +163,7 @@ pub struct Notice {
     pub state: Option<&'static str>,
     /// Why.
     pub reason: Option<Arc<str>>,
-    /// For [`NoticeKind::Custom`]: name and JSON text.
+    /// JSON text, with its name: of the event for [`NoticeKind::Custom`], of the step for [`NoticeKind::StepProgressed`].
     pub custom: Option<Box<(Arc<str>, Bytes)>>,
 }
 
@@ -184,6 +184,7 @@ pub enum NoticeKind {
     StepRetrying,
     StepReturned,
     StepResolved,
+    StepProgressed,
     BatchPublished,
     BatchClosed,
     WorkerRegistered,
@@ -243,6 +244,17 @@ impl Disposition {
     }
 }
 
+/// How far a running step is, as it said last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepProgress {
+    /// The step's number in the template.
+    pub step: u32,
+    /// The attempt that said it.
+    pub attempt: u32,
+    /// JSON text.
+    pub progress: Bytes,
+}
+
 /// A question that only the store can answer.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the variants are documented, and their fields are named like their types")]
@@ -250,7 +262,8 @@ pub enum Read {
     /// Which tasks have these keys? Answered by [`Event::KeysLookedUp`](crate::Event::KeysLookedUp).
     IdempotencyKeys { submission: Box<Submission>, keys: Vec<KeyLookup> },
     /// The state of a task that is not live (or whose results are wanted). The server replies to the client.
-    Status { to: Origin, query: crate::event::StatusQuery },
+    /// With it comes what the store does not know: how far running steps are.
+    Status { to: Origin, query: crate::event::StatusQuery, progress: Vec<StepProgress> },
     /// A wait for a task that is not live: it has ended, or never was. The server replies to the client.
     Waited { to: Origin, task: TaskId },
     /// A try of a task that is not live: nothing to dispatch. The server replies to the client.

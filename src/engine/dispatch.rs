@@ -204,6 +204,7 @@ impl Engine {
             Batch {
                 registration,
                 items,
+                progress: BTreeMap::new(),
                 dispatched: now.mono,
                 told: now.mono,
                 due,

@@ -120,6 +120,7 @@ impl Engine {
                 self.worker_beat(now, origin, registration, beat, out);
             }
             Event::ResultsReported { origin, results } => self.results_reported(now, origin, results, out),
+            Event::StepProgressed { peer, at, progress } => self.step_progressed(now, peer, &at, progress, out),
             Event::BatchReported { origin, batch, steps } => self.batch_reported(now, origin, batch, steps, out),
             Event::StepsReturned { origin, steps, reason } => {
                 self.steps_returned(now, origin, steps, &reason, out);

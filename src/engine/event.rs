@@ -49,6 +49,8 @@ pub enum Event {
     WorkerBeat { origin: Origin, registration: RegistrationId, beat: Beat },
     /// A worker reported outcomes.
     ResultsReported { origin: Origin, results: Vec<StepReport> },
+    /// A worker says how far a step is (JSON text).
+    StepProgressed { peer: PeerId, at: StepReference, progress: Bytes },
     /// A worker closed a batch.
     BatchReported { origin: Origin, batch: BatchId, steps: Vec<CompletedStep> },
     /// A worker gave steps back.
@@ -83,7 +85,7 @@ impl Event {
             | Event::WorkerLeft { origin, .. } => Some(*origin),
             Event::KeysLookedUp { submission, .. } => submission.origin(),
             Event::EndedTasksLoaded { reports, .. } => Some(reports.origin()),
-            Event::PeerUnreachable { .. } | Event::InboxTaken { .. } => None,
+            Event::StepProgressed { .. } | Event::PeerUnreachable { .. } | Event::InboxTaken { .. } => None,
         }
     }
 }

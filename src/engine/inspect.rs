@@ -20,7 +20,10 @@ impl Engine {
                 out.reply(origin, Reply::Status(report));
             }
             // Results are not kept in memory once the children have them, and a finished task is not kept at all.
-            Some(_) | None => out.deliveries.push(Deliver::Read(Read::Status { to: origin, query })),
+            task => {
+                let progress = task.map_or_else(Vec::new, |task| self.progress_of_all(task));
+                out.deliveries.push(Deliver::Read(Read::Status { to: origin, query, progress }));
+            }
         }
     }
 
@@ -76,6 +79,7 @@ impl Engine {
                 .map(|&parent| task.template.steps[parent as usize].name.clone())
                 .collect(),
             worker,
+            progress: self.progress_of(task, number).cloned(),
             retry_in_ms: if let Phase::Retrying(at) = phase { Some(at.since(now.mono)) } else { None },
         }
     }

@@ -48,6 +48,7 @@ mod operate;
 mod planner;
 #[cfg(feature = "planted")]
 mod planted;
+mod progress;
 mod recover;
 mod refusal;
 mod registry;

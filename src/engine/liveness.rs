@@ -171,10 +171,16 @@ impl Engine {
     /// A message came from a connection: notes the sign of life and returns whose it is. An unknown sender is told to
     /// register.
     pub(crate) fn heard_from(&mut self, now: Now, origin: Origin, out: &mut Effects) -> Option<RegistrationId> {
-        let Some(registration) = self.workers.by_peer(origin.peer).map(|worker| worker.registration) else {
+        let registration = self.see(now, origin.peer);
+        if registration.is_none() {
             out.reply(origin, Reply::RegisterAgain { reason: "the broker knows no worker on this connection" });
-            return None;
-        };
+        }
+        registration
+    }
+
+    /// Notes that the worker on this connection lives, if there is one.
+    pub(crate) fn see(&mut self, now: Now, peer: PeerId) -> Option<RegistrationId> {
+        let registration = self.workers.by_peer(peer)?.registration;
         let suspect_at = now.mono + SUSPECT_HEARTBEATS * self.config.heartbeat_ms;
         let deadlines = &mut self.deadlines;
         self.workers.change(registration, |worker| {

@@ -1,6 +1,6 @@
 //! From the ground state in the store back to a running engine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
@@ -194,6 +194,7 @@ impl Engine {
         let mut batch = Batch {
             registration,
             items,
+            progress: BTreeMap::new(),
             dispatched: now.mono,
             told: now.mono,
             due: now.mono,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::event::{Capability, TemplateSource};
@@ -77,6 +78,8 @@ pub struct StepLine {
     pub worker: Option<Arc<str>>,
     /// Milliseconds until the next attempt.
     pub retry_in_ms: Option<u64>,
+    /// What the open attempt said last about how far it is (JSON text).
+    pub progress: Option<Bytes>,
 }
 
 /// A registered worker.

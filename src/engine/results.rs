@@ -128,7 +128,7 @@ impl Engine {
     }
 
     /// A step in a batch that this worker has open.
-    fn find_item(&self, near: usize, registration: RegistrationId, at: &StepReference) -> Option<usize> {
+    pub(crate) fn find_item(&self, near: usize, registration: RegistrationId, at: &StepReference) -> Option<usize> {
         let owns = |batch: &&Batch| batch.registration == registration || planted!(RegistrationNotCompared);
         let batch = self.batches.get(at.batch).filter(owns)?;
         batch.find(near, at.task, &at.step, at.attempt)
@@ -240,6 +240,9 @@ impl Engine {
             Outcome::Failed(_) => (ItemStatus::Failed, 0),
         };
         batch.items[item].status = status;
+        if !batch.progress.is_empty() {
+            batch.progress.remove(&item);
+        }
         self.workers.change(registration, |worker| worker.out = worker.out.saturating_sub(1));
         if !report.events.is_empty() {
             self.publish_custom(id, step, report.events, out);

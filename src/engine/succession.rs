@@ -54,6 +54,7 @@ impl Engine {
             let Some(known) = old.batches.get(id) else { continue };
             batch.dispatched = known.dispatched;
             batch.told = known.told;
+            batch.progress.clone_from(&known.progress);
             for (item, before) in batch.items.iter_mut().zip(&known.items) {
                 item.deadline = before.deadline;
             }

@@ -296,6 +296,8 @@ impl Carrier {
         };
         // A heartbeat is never refused: it costs nothing, and a refusal would cost the worker its steps.
         let vital = message.message_type() == MessageType::WorkerHeartbeat;
+        // What is never answered is not counted, and what may be lost is not refused.
+        let unanswered = message.message_type() == MessageType::ReportProgress;
         match self.roles.admit(&self.door, peer, sender.as_ref(), message) {
             Ok((origin, mut incoming)) => {
                 self.peers.pardon(peer);
@@ -307,6 +309,11 @@ impl Carrier {
                     self.peers.ask(peer);
                     if !self.inbox.put_beat(peer, incoming) {
                         self.peers.answer(peer);
+                    }
+                } else if unanswered {
+                    let bytes = frames.size.bytes as u64;
+                    if self.inbox.room(bytes).is_ok() {
+                        self.inbox.put(incoming, bytes);
                     }
                 } else if let Err(error) = self.take_command(peer, origin, incoming, frames.size.bytes as u64) {
                     self.send_message(peer, &(*error).into());

@@ -62,6 +62,10 @@ impl Door {
                 let reason = fields::tamed(reason, TEXT_BYTES_MAX);
                 Ok(Event::WorkerLeft { origin, registration, drain: message.drain, reason })
             }),
+            Message::ReportProgress(message) => answer(peer, message.correlation_id, |_| {
+                let (at, progress) = results::progress(message)?;
+                Ok(Event::StepProgressed { peer, at, progress })
+            }),
             Message::RegisterTemplate(message) => answer(peer, message.correlation_id, |origin| {
                 fields::optional_name("source", message.source.as_deref())?;
                 let template = self.compiler.compile("yaml", message.source.as_deref(), &message.yaml)?;

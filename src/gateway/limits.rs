@@ -23,6 +23,10 @@ pub(super) const LIST_ROWS_MAX: u32 = 1_000;
 /// Custom events of one outcome.
 pub(super) const EVENTS_PER_OUTCOME_MAX: usize = 100;
 
+/// What a step says about how far it is, in bytes: a few numbers and a sentence. Each open attempt may keep as much in the
+/// engine's memory.
+pub(super) const PROGRESS_BYTES_MAX: usize = 4096;
+
 /// An error's message in bytes; the rest is cut off.
 pub(super) const ERROR_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Lines of a backtrace; the rest, which is the outermost part, is cut off.

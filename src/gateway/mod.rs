@@ -110,7 +110,7 @@ pub struct Endpoints {
     pub events: Vec<String>,
 }
 
-/// What peers say. Each but [`Event::PeerUnreachable`] is to be answered once, with [`Outgoing::Reply`] or
+/// What peers say. Each but [`Event::PeerUnreachable`] and [`Event::StepProgressed`] is to be answered once, with [`Outgoing::Reply`] or
 /// [`Outgoing::Message`]: a peer with too many unanswered commands is refused.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the variants are documented, and their fields are named like their types")]

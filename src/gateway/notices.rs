@@ -52,9 +52,9 @@ impl Publisher {
             worker: notice.worker.map(|worker| worker.to_string()),
             state: notice.state.map(str::to_owned),
             reason: notice.reason.map(|reason| reason.to_string()),
-            payload: notice.custom.map(|custom| {
-                JsonText::from_bytes(custom.1).expect("a custom event's payload was checked when it came in")
-            }),
+            payload: notice
+                .custom
+                .map(|custom| JsonText::from_bytes(custom.1).expect("payloads were checked when they came in")),
         };
         Some((topic, Message::Event(event)))
     }
@@ -89,6 +89,7 @@ fn event_topic(notice: &Notice) -> String {
         NoticeKind::StepRetrying => Topic::StepRetrying,
         NoticeKind::StepReturned => Topic::StepReturned,
         NoticeKind::StepResolved => Topic::StepResolved,
+        NoticeKind::StepProgressed => Topic::StepProgressed,
         NoticeKind::BatchPublished => Topic::BatchPublished,
         NoticeKind::BatchClosed => Topic::BatchClosed,
         NoticeKind::WorkerRegistered => Topic::WorkerRegistered,

@@ -9,7 +9,7 @@ use tasker_engine::{
 };
 use uuid::Uuid;
 
-use super::limits::RETRY_AFTER_MS;
+use super::limits::{PROGRESS_BYTES_MAX, RETRY_AFTER_MS};
 use super::{Settings, summary, templates};
 use crate::protocol::{self, ErrorCode, ErrorReply, JsonText, Message};
 
@@ -80,6 +80,7 @@ pub(super) fn reply(settings: &Settings, to: Origin, reply: Reply) -> Message {
             payload_bytes_max: settings.payload_bytes_max,
             message_bytes_max: settings.message_bytes_max,
             unacknowledged_max: settings.unacknowledged_max,
+            progress_bytes_max: Some(PROGRESS_BYTES_MAX as u64),
             closed_batches: closed_batches.into_iter().map(|batch| batch.0).collect(),
             templates: templates.iter().map(|template| template.key.to_string()).collect(),
         }
@@ -251,7 +252,7 @@ fn batch_step(step: &DispatchedStep, template: &Template) -> protocol::BatchStep
 }
 
 /// A payload that passed the door, or came from the database, which has only what passed it.
-fn stored_json(bytes: Bytes) -> JsonText {
+pub(super) fn stored_json(bytes: Bytes) -> JsonText {
     JsonText::from_bytes(bytes).expect("a stored payload is UTF-8: it was checked when it came in")
 }
 

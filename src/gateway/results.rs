@@ -24,6 +24,15 @@ pub(super) fn step_reports(
     reports.map(|(index, outcome)| step_report(field, index, outcome, payload_bytes_max)).collect()
 }
 
+/// A step that says how far it is.
+pub(super) fn progress(message: protocol::ReportProgress) -> Checked<(StepReference, Bytes)> {
+    let protocol::ReportProgress { batch_id, task_id, step, attempt, progress, .. } = message;
+    let progress = fields::json("progress", &progress, PROGRESS_BYTES_MAX)?;
+    fields::name("step", &step)?;
+    let at = StepReference { batch: BatchId(batch_id), task: TaskId(task_id), step: Arc::from(step), attempt };
+    Ok((at, progress))
+}
+
 /// Steps that a worker names.
 pub(super) fn step_references(steps: Vec<protocol::StepReference>) -> Checked<Vec<StepReference>> {
     fields::list("steps", &steps, RESULTS_PER_MESSAGE_MAX)?;

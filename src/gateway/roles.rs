@@ -95,6 +95,7 @@ fn correlation(message: &Message) -> Option<Uuid> {
         Message::ReportBatchCompletion(message) => message.correlation_id,
         Message::ReturnSteps(message) => message.correlation_id,
         Message::UnregisterWorker(message) => message.correlation_id,
+        Message::ReportProgress(message) => message.correlation_id,
         Message::RegisterTemplate(message) => message.correlation_id,
         Message::InitializeTask(message) => message.correlation_id,
         Message::TryTaskIfReady(message) => message.correlation_id,
@@ -122,7 +123,8 @@ fn may(role: Role, message: MessageType) -> bool {
         | MessageType::ReportPartialResult
         | MessageType::ReportBatchCompletion
         | MessageType::ReturnSteps
-        | MessageType::UnregisterWorker => &[Role::Worker],
+        | MessageType::UnregisterWorker
+        | MessageType::ReportProgress => &[Role::Worker],
         MessageType::RegisterTemplate | MessageType::TaskStatus | MessageType::HealthCheck => {
             &[Role::Worker, Role::Client, Role::Operator]
         }

@@ -2,6 +2,7 @@
 
 use tasker_engine::{StepCounts, StepLine, TaskReport};
 
+use super::outbound;
 use crate::protocol;
 
 /// Counts as they are sent.
@@ -52,6 +53,7 @@ pub(super) fn step_summary(line: &StepLine) -> protocol::StepSummary {
         parents: line.parents.iter().map(ToString::to_string).collect(),
         worker: line.worker.as_ref().map(ToString::to_string),
         retry_in_ms: line.retry_in_ms,
+        progress: line.progress.clone().map(outbound::stored_json),
         ..protocol::StepSummary::default()
     }
 }

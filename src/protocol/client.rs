@@ -279,6 +279,9 @@ pub struct StepSummary {
     /// The result, when asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<JsonText>,
+    /// What its running attempt said last about how far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<JsonText>,
 }
 
 /// List tasks, newest first.

@@ -63,7 +63,7 @@ macro_rules! messages {
 type Error = ErrorReply;
 
 messages! {
-    RegisterWorker, WorkerHeartbeat, ReportPartialResult, ReportBatchCompletion, ReturnSteps, UnregisterWorker,
+    RegisterWorker, WorkerHeartbeat, ReportPartialResult, ReportBatchCompletion, ReturnSteps, UnregisterWorker, ReportProgress,
     WorkerRegistered, HeartbeatAcknowledged, ExecuteBatch, ResultsAccepted, ResultsMissing, CancelSteps, Drain,
     RegisterAgain, WorkerUnregistered,
     RegisterTemplate, InitializeTask, TryTaskIfReady, TaskStatus, WaitForTask, ListTasks, CancelTask, RetryTask,

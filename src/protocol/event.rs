@@ -46,6 +46,8 @@ topics! {
     StepReturned = "event.step.returned",
     /// A step was resolved by hand or bypassed.
     StepResolved = "event.step.resolved",
+    /// A running step said how far it is.
+    StepProgressed = "event.step.progressed",
     /// A batch was sent.
     BatchPublished = "event.batch.published",
     /// A batch was closed.
@@ -97,7 +99,7 @@ pub struct Event {
     /// Why, in words: error message, reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// JSON text of a custom event.
+    /// JSON text of a custom event; how far a step is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<JsonText>,
 }

@@ -45,6 +45,8 @@ message_types! {
     ReturnSteps = 0x0105,
     /// Worker: leaving.
     UnregisterWorker = 0x0106,
+    /// Worker: how far a step is.
+    ReportProgress = 0x0107,
     /// Broker: registration accepted, with the settings to use.
     WorkerRegistered = 0x0201,
     /// Broker: heartbeat seen.

@@ -232,6 +232,23 @@ pub struct UnregisterWorker {
     pub reason: String,
 }
 
+/// How far a running step is. Not stored, and answered only when it is refused: the latest stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportProgress {
+    /// Carried back in a refusal.
+    pub correlation_id: Uuid,
+    /// The batch that brought the step.
+    pub batch_id: Uuid,
+    /// The task.
+    pub task_id: Uuid,
+    /// The step's name.
+    pub step: String,
+    /// The attempt.
+    pub attempt: u32,
+    /// JSON text, at most `progress_bytes_max` long.
+    pub progress: JsonText,
+}
+
 /// A registration was accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerRegistered {
@@ -253,6 +270,9 @@ pub struct WorkerRegistered {
     pub message_bytes_max: u64,
     /// Most unacknowledged results that a worker may hold before it stops taking work.
     pub unacknowledged_max: u32,
+    /// Longest progress in bytes. A broker that does not say so takes no [`ReportProgress`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_bytes_max: Option<u64>,
     /// Of the batches listed as open, those that the broker has closed: nothing of them counts any more.
     #[serde(default)]
     pub closed_batches: Vec<Uuid>,

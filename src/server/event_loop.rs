@@ -355,7 +355,15 @@ impl Loop<'_> {
 
     fn handle(&mut self, now: Now, event: Event) {
         let engine = &mut self.parts.engine;
-        if matches!(event, Event::WorkerBeat { .. }) {
+        if let Event::StepProgressed { .. } = event {
+            let mut effects = Effects::default();
+            engine.handle(now, event, &mut effects);
+            // It belongs to no group: it saves nothing, and what it tells of is with its worker, so that it is durable.
+            self.at_once.extend(effects.deliveries.into_iter().filter_map(|delivery| match delivery {
+                Deliver::Publish(notice) => Some(Outgoing::Publish(notice)),
+                _ => None,
+            }));
+        } else if matches!(event, Event::WorkerBeat { .. }) {
             let mut effects = Effects::default();
             engine.handle(now, event.clone(), &mut effects);
             // Nothing depends on it, and it depends on nothing: a worker must not look for a broker that is only slow.
@@ -367,10 +375,11 @@ impl Loop<'_> {
             }
             self.gathering.effects.saves.append(&mut effects.saves);
             self.gathering.effects.deliveries.append(&mut effects.deliveries);
+            self.gathering.events.push(event);
         } else {
             engine.handle(now, event.clone(), &mut self.gathering.effects);
+            self.gathering.events.push(event);
         }
-        self.gathering.events.push(event);
     }
 
     /// Whether what has gathered may be committed later.

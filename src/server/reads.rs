@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tasker_engine::{Event, KeyLookup, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery, TaskId};
+use tasker_engine::{Event, KeyLookup, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery, StepProgress, TaskId};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
@@ -65,7 +65,9 @@ impl Reads {
                     }
                 });
             }
-            Read::Status { to, query } => self.spawn(Some(to), async move { shared.status(to, query).await }),
+            Read::Status { to, query, progress } => {
+                self.spawn(Some(to), async move { shared.status(to, query, &progress).await });
+            }
             Read::Waited { to, task } => self.spawn(Some(to), async move { shared.waited(to, task).await }),
             Read::Tried { to, task } => self.spawn(Some(to), async move { shared.tried(to, task).await }),
         }
@@ -183,7 +185,7 @@ impl Shared {
         Ok(())
     }
 
-    async fn status(&self, to: Origin, query: StatusQuery) -> Result<(), store::Error> {
+    async fn status(&self, to: Origin, query: StatusQuery, progress: &[StepProgress]) -> Result<(), store::Error> {
         let wanted = &query.include_results;
         let most = self.results_bytes_max;
         let view = store::task_status(&self.pool, query.task, query.include_steps, wanted, most).await?;
@@ -205,7 +207,7 @@ impl Shared {
             return Ok(());
         }
         let steps = steps.into_iter().filter(|step| all || wanted.contains(&step.name));
-        let steps = steps.map(replies::step_summary).collect();
+        let steps = steps.map(|step| replies::step_summary(step, progress)).collect();
         let task = replies::task_summary(&view);
         self.message(to, TaskStatusReport { correlation_id: to.correlation, task, steps });
         Ok(())

@@ -1,5 +1,7 @@
 //! What the database says, as the wire has it.
 
+use tasker_engine::StepProgress;
+
 use crate::gateway::step_counts;
 use crate::protocol::{JsonText, StepSummary, TaskSummary};
 use crate::store::{StepView, TaskView};
@@ -25,9 +27,12 @@ pub(super) fn task_summary(view: &TaskView) -> TaskSummary {
     }
 }
 
-/// A step as it is sent.
-pub(super) fn step_summary(view: StepView) -> StepSummary {
+/// A step as it is sent, with what its attempt has said, when that still runs. `progress` is in order of steps.
+pub(super) fn step_summary(view: StepView, progress: &[StepProgress]) -> StepSummary {
+    let said = progress.binary_search_by_key(&view.step, |said| said.step).map(|place| &progress[place]);
+    let said = said.ok().filter(|said| said.attempt == view.attempts && view.state == "in_progress");
     StepSummary {
+        progress: said.map(|said| JsonText::from_bytes(said.progress.clone()).expect("it was checked when it came in")),
         name: view.name,
         state: view.state,
         attempts: view.attempts,

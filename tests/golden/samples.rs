@@ -119,6 +119,7 @@ fn step_summary() -> StepSummary {
         error_message: text("the gateway did not answer"),
         error_code: text("GATEWAY_TIMEOUT"),
         result: Some(json("36")),
+        progress: Some(json(r#"{"percent":40}"#)),
     }
 }
 
@@ -216,6 +217,15 @@ fn worker_messages() -> Vec<Message> {
             reason: "deploy".to_owned(),
         }
         .into(),
+        ReportProgress {
+            correlation_id,
+            batch_id,
+            task_id,
+            step: "linear_step_2".to_owned(),
+            attempt: 1,
+            progress: json(r#"{"percent":40}"#),
+        }
+        .into(),
         WorkerRegistered {
             correlation_id,
             registration_id: id(REGISTRATION),
@@ -226,6 +236,7 @@ fn worker_messages() -> Vec<Message> {
             payload_bytes_max: 1_048_576,
             message_bytes_max: 16_777_216,
             unacknowledged_max: 1_000,
+            progress_bytes_max: Some(4_096),
             closed_batches: vec![batch_id],
             templates: list(&["linear_workflow/mathematical_sequence@1.0.0"]),
         }

@@ -178,6 +178,14 @@ impl Sim {
         for event in events {
             self.note(|| format!("  takes {event:?}"));
             let broker = &mut self.brokers[process];
+            if let Event::StepProgressed { .. } = event {
+                // As in the server: it belongs to no group.
+                let before = (effects.saves.len(), effects.deliveries.len());
+                broker.engine.handle(now, event, &mut effects);
+                let told = effects.deliveries.drain(before.1..).all(|told| matches!(told, Deliver::Publish(_)));
+                assert!(told && effects.saves.len() == before.0, "how far a step is, is published and nothing else");
+                continue;
+            }
             broker.gathering.events.push(event.clone());
             broker.engine.handle(now, event, &mut effects);
         }
@@ -419,7 +427,7 @@ impl Sim {
                 let tasks = tasks.collect();
                 Ok(Event::EndedTasksLoaded { reports, tasks })
             }
-            Read::Status { to, query } => Err(Box::new((to, self.stored(to, query.task)))),
+            Read::Status { to, query, progress: _ } => Err(Box::new((to, self.stored(to, query.task)))),
             Read::Waited { to, task } | Read::Tried { to, task } => Err(Box::new((to, self.stored(to, task)))),
         }
     }

@@ -193,6 +193,7 @@ impl Sim {
             return;
         }
         self.beat(number);
+        self.tell_progress(number);
         if self.faulty() && !self.workers[number].honest {
             self.lie(number);
         }
@@ -211,6 +212,14 @@ impl Sim {
         let in_flight = u32::try_from(worker.running()).expect("a small number");
         let beat = Beat { free_slots: worker.slots.saturating_sub(in_flight), in_flight };
         self.say(number, |origin| Event::WorkerBeat { origin, registration, beat });
+    }
+
+    /// Says how far the step is that runs longest.
+    fn tell_progress(&mut self, number: usize) {
+        let steps = self.workers[number].batches.values().flat_map(|batch| &batch.steps);
+        let Some(at) = steps.filter(|(_, ended)| ended.is_none()).map(|(at, _)| at.clone()).next() else { return };
+        let progress = Bytes::from(self.now.to_string());
+        self.say(number, |origin| Event::StepProgressed { peer: origin.peer, at, progress });
     }
 
     fn send_again(&mut self, number: usize) {

@@ -14,6 +14,7 @@ mod invariants;
 mod large_results;
 mod limit;
 mod postgres_away;
+mod progress;
 mod reconciliation;
 mod refusals;
 mod refused_rows;

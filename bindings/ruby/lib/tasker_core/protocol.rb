@@ -18,6 +18,7 @@ module TaskerCore
     TYPES = {
       'RegisterWorker' => 0x0101, 'WorkerHeartbeat' => 0x0102, 'ReportPartialResult' => 0x0103,
       'ReportBatchCompletion' => 0x0104, 'ReturnSteps' => 0x0105, 'UnregisterWorker' => 0x0106,
+      'ReportProgress' => 0x0107,
       'WorkerRegistered' => 0x0201, 'HeartbeatAcknowledged' => 0x0202, 'ExecuteBatch' => 0x0203,
       'ResultsAccepted' => 0x0204, 'ResultsMissing' => 0x0205, 'CancelSteps' => 0x0206, 'Drain' => 0x0207,
       'RegisterAgain' => 0x0208, 'WorkerUnregistered' => 0x0209,

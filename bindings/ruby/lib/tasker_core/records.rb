@@ -91,10 +91,10 @@ module TaskerCore
       def finished? = %w[complete error cancelled resolved_manually].include?(state)
     end
 
-    # The state of one step; `result` only when it was asked for.
+    # The state of one step; `result` only when it was asked for, `progress` only while it runs and has said something.
     StepSummary = Record.define(:name, :state, :attempts, :retry_limit, :ready, :parents, :worker, :retry_in_ms,
                                 :dispatched_at_ms, :finished_at_ms, :duration_us, :error_class, :error_message,
-                                :error_code, result: :json)
+                                :error_code, result: :json, progress: :json)
 
     # Answer to {Client#task_status}.
     class TaskStatus < Record

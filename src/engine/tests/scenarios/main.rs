@@ -7,6 +7,7 @@ mod inquiring;
 mod large;
 mod leaving;
 mod operating;
+mod progressing;
 mod random;
 mod reporting;
 mod script;

@@ -221,6 +221,10 @@ impl Stage {
                 let steps = targets.iter().map(|target| self.hold(name, target, CompletionStatus::Returned)).collect();
                 Event::StepsReturned { origin, steps, reason: "draining".into() }
             }
+            ("says", [target, progress]) => {
+                let progress = Bytes::copy_from_slice(progress.as_bytes());
+                Event::StepProgressed { peer: id, at: self.reference_of(name, target), progress }
+            }
             ("closes", [batch, lines @ ..]) => {
                 let batch = self.batch(batch);
                 Event::BatchReported { origin, batch, steps: self.completion(name, batch, lines) }
@@ -300,6 +304,15 @@ impl Stage {
         let id = peer.id;
         let origin = self.origin(name, id);
         self.world.handle(Event::WorkerRegistered { origin, worker: introduction });
+    }
+
+    /// The reference that a text means to a worker that does not end the step with it.
+    fn reference_of(&mut self, worker: &str, target: &str) -> StepReference {
+        let before: Vec<_> = self.peers[worker].held.iter().map(|held| held.reported).collect();
+        let at = self.hold(worker, target, CompletionStatus::Complete);
+        let held = &mut self.peers.get_mut(worker).expect("a known worker").held;
+        held.iter_mut().zip(before).for_each(|(held, reported)| held.reported = reported);
+        at
     }
 
     /// The reference that `T.a`, `T.a/2` or `T.a/2@B1` means to a worker: the last such step it was given.

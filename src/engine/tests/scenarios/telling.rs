@@ -13,6 +13,9 @@ impl Stage {
         let mut text = format!("{name} is {}:", report.state.as_str());
         for step in report.steps {
             write!(text, " {}={}", step.name, step.state.as_str()).expect("into a string");
+            if let Some(progress) = step.progress {
+                write!(text, "@{}", String::from_utf8_lossy(&progress)).expect("into a string");
+            }
         }
         text
     }
@@ -104,6 +107,11 @@ impl Stage {
     fn tell_delivery(&mut self, delivery: Deliver) -> Vec<String> {
         let line = match delivery {
             Deliver::InboxLater { rows } => format!("inbox rows {rows:?} wait"),
+            Deliver::Publish(Notice { kind: NoticeKind::StepProgressed, task, attempt, custom, .. }) => {
+                let (task, attempt) = (task.expect("of a task"), attempt.expect("of an attempt"));
+                let (step, progress) = *custom.expect("with what was said");
+                format!("{}.{step}/{attempt} is at {}", self.task_name(task), String::from_utf8_lossy(&progress))
+            }
             Deliver::Publish(_) | Deliver::Read(_) => return Vec::new(),
             Deliver::Worker { peer, message } => {
                 let name = self.worker_name(peer);

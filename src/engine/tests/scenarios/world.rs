@@ -71,8 +71,10 @@ impl World {
 
     /// Takes an event into the group in the making.
     pub fn handle(&mut self, event: Event) {
+        let (saves, saves_nothing) = (self.effects.saves.len(), matches!(event, Event::StepProgressed { .. }));
         self.gathered.push(event.clone());
         self.engine.handle(self.now, event, &mut self.effects);
+        assert!(!saves_nothing || self.effects.saves.len() == saves, "how far a step is, is not saved");
     }
 
     /// Commits the group in the making. Questions to the store wait in `reads`.

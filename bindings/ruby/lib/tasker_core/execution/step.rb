@@ -9,6 +9,8 @@ module TaskerCore
     class Step
       # The broker takes no more events with one result.
       EVENTS_MAX = 100
+      # The broker takes no longer progress, in bytes of JSON.
+      PROGRESS_BYTES_MAX = 4096
 
       # What the wire may leave out.
       NONE = [].freeze
@@ -22,8 +24,10 @@ module TaskerCore
       # @api private
       # @param fields [Hash] a `BatchStep`, frozen: what a handler does not ask for is not taken out
       # @param task_id [String]
-      def initialize(fields, task_id)
+      # @param outlet [#progressed, nil] told how far the step is, as JSON text
+      def initialize(fields, task_id, outlet = nil)
         @task_id = task_id
+        @outlet = outlet
         @name = fields['name']
         @fields = fields
       end
@@ -81,6 +85,22 @@ module TaskerCore
         raise Errors::PermanentError, "a step publishes at most #{EVENTS_MAX} events" if @events&.size == EVENTS_MAX
 
         (@events ||= []) << { 'name' => event, 'payload' => JsonText.dump(payload, place: "payload of #{event}") }
+        nil
+      end
+
+      # Says how far this step is, for whoever looks at the task meanwhile. A handler may call it as often as it likes:
+      # the latest is sent, once a second at most, and nothing waits for it. It is not stored, and gone with the
+      # attempt.
+      #
+      # @param value [Object] any JSON value of at most {PROGRESS_BYTES_MAX} bytes, for example `{ done: 40, of: 100 }`
+      # @return [void]
+      def report_progress(value)
+        text = JsonText.dump(value, place: 'progress')
+        if text.bytesize > PROGRESS_BYTES_MAX
+          raise Errors::PermanentError, "progress has #{text.bytesize} bytes, at most #{PROGRESS_BYTES_MAX} are taken"
+        end
+
+        @outlet&.progressed(text)
         nil
       end
 

@@ -31,6 +31,8 @@ module TaskerCore
       attr_accessor :interrupted
       # Whether its handler was interrupted because the worker stops.
       attr_accessor :stopped
+      # When its progress was sent last, on the monotonic clock.
+      attr_accessor :progress_at
       # Whether an outcome that the broker refused was replaced once.
       attr_accessor :replaced
       # What runs it, once it is made.
@@ -40,7 +42,7 @@ module TaskerCore
       def initialize(batch, task, fields, received_at)
         @batch = batch
         @task = task
-        @step = Execution::Step.new(fields, task.task_id)
+        @step = Execution::Step.new(fields, task.task_id, self)
         @deadline = received_at + step.timeout_seconds.to_f
         @state = :waiting
       end
@@ -81,6 +83,10 @@ module TaskerCore
 
       # @return [Execution::Attempt] what the application sees of it
       def attempt = @attempt ||= Execution::Attempt.new(self)
+
+      # Says how far it is. Called in handler threads.
+      # @param text [String] JSON text
+      def progressed(text) = batch.session.progressed(self, text)
 
       # @return [Execution::Sequence]
       def sequence = Execution::Sequence.new(task, step.parents, batch)

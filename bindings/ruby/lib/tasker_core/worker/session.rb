@@ -2,6 +2,7 @@
 
 require_relative '../link'
 require_relative '../requests'
+require_relative 'progress'
 require_relative 'reports'
 
 module TaskerCore
@@ -35,6 +36,7 @@ module TaskerCore
         @logger = logger
         @requests = Requests.new
         @reports = Reports.new(runner, logger, event_loop.method(:after)) { |type, fields| @link.send(type, fields) }
+        @progress = Progress.new(event_loop) { |job, text| report_progress(job, text) }
         @state = :unregistered
       end
 
@@ -77,6 +79,10 @@ module TaskerCore
         raise Errors::NotFoundError.new("step #{name} #{why} (steps: #{steps.map { |s| s['name'] }.join(', ')})",
                                         resource_type: 'step')
       end
+
+      # How far a step is. Called in handler threads.
+      # @param text [String] JSON text
+      def progressed(job, text) = @progress.say(job, text)
 
       # The link's events.
 
@@ -150,6 +156,7 @@ module TaskerCore
         @heartbeat_seconds = fields['heartbeat_ms'] / 1000.0
         @unacknowledged_max = fields['unacknowledged_max']
         @reports.payload_bytes_max = fields['payload_bytes_max']
+        @progress_bytes_max = fields['progress_bytes_max'] || 0
         note_broker(fields)
         closed = fields['closed_batches'] || []
         @worker.cancelled(@reports.close(closed), 'cancelled')
@@ -217,6 +224,14 @@ module TaskerCore
         @state = :leaving
         @link.send('UnregisterWorker', { 'correlation_id' => Protocol.correlation_id,
                                          'registration_id' => @registration_id, **@leaving })
+      end
+
+      # A broker that says no limit does not know the message.
+      def report_progress(job, text)
+        return unless registered? && text.bytesize <= @progress_bytes_max
+
+        fields = { 'correlation_id' => Protocol.correlation_id, **job.reference, 'progress' => text }
+        @link.send('ReportProgress', fields)
       end
 
       def left(fields)
