@@ -6,6 +6,7 @@
 #
 #     bench/worker.rb                            # 40,000 steps, 100 at once
 #     bench/worker.rb --steps 4000 --at-once 1   # one step at a time, as a lone chain has them
+#     bench/worker.rb --at-once 10 --processes 1 # in forked processes, whose CPU counts as well
 #     RUBYOPT=--yjit bench/worker.rb
 #
 # The machine's other work shows in the figures: compare two versions in turn, several times, in one sitting.
@@ -73,7 +74,7 @@ class Feeder
 
   attr_reader :pid, :batches
 
-  def initialize(at_once)
+  def initialize(at_once, processes)
     @socket = TaskerCore::ZMQ::Socket.new(:router, router_mandatory: 1)
     @socket.bind('tcp://127.0.0.1:*')
     @never = IO.pipe # a poller waits for a descriptor as well
@@ -81,8 +82,8 @@ class Feeder
     @free = at_once
     @batches = 0
     @id = SecureRandom.uuid
-    @pid = spawn(PROGRAM, '-b', @socket.last_endpoint, '-r', EXAMPLES, '-T', EXAMPLES, '-c', at_once.to_s,
-                 '--log-level', 'warn')
+    @pid = spawn(PROGRAM, '-b', @socket.last_endpoint, '-r', EXAMPLES, '-T', EXAMPLES,
+                 '-c', (at_once / [processes, 1].max).to_s, '-p', processes.to_s, '--log-level', 'warn')
     at_exit { Process.kill('KILL', @pid) unless @stopped }
     register
   end
@@ -99,8 +100,11 @@ class Feeder
     end
   end
 
-  # @return [Float] seconds of CPU that all threads of the worker have taken
-  def cpu = Dir["/proc/#{@pid}/task/*/schedstat"].sum { |path| File.read(path).to_i } / 1e9
+  # @return [Float] seconds of CPU that all threads of the worker and of its children have taken
+  def cpu
+    children = Dir["/proc/#{@pid}/task/*/children"].flat_map { |path| File.read(path).split }
+    [@pid, *children].sum { |pid| Dir["/proc/#{pid}/task/*/schedstat"].sum { |path| File.read(path).to_i } } / 1e9
+  end
 
   def stop
     Process.kill('TERM', @pid)
@@ -168,14 +172,15 @@ class Feeder
   end
 end
 
-options = { steps: 40_000, 'at-once': 100 }
+options = { steps: 40_000, 'at-once': 100, processes: 0 }
 OptionParser.new do |parser|
   parser.on('--steps NUMBER', Integer, 'of small handlers, a multiple of 4')
   parser.on('--at-once NUMBER', Integer, 'steps that the worker has at a time')
+  parser.on('--processes NUMBER', Integer, 'that the worker forks')
 end.parse!(into: options)
 steps = options[:steps]
 
-feeder = Feeder.new(options[:'at-once'])
+feeder = Feeder.new(options[:'at-once'], options[:processes])
 feeder.feed(Chains.new(1000), 4000) # handlers are loaded, and caches are warm
 batches = feeder.batches
 before = feeder.cpu

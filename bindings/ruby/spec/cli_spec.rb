@@ -1,111 +1,16 @@
 # frozen_string_literal: true
 
-require 'open3'
-require 'tmpdir'
+require_relative 'support/program'
 
 # The program as a process of its own, with real signals.
 RSpec.describe 'tasker-worker' do
-  program = File.expand_path('../exe/tasker-worker', __dir__)
-  let(:folder) { Dir.mktmpdir('tasker-worker') }
-  let(:broker) { FakeBroker.new }
-
-  before do
-    File.write(File.join(folder, 'flow.yaml'), <<~YAML)
-      namespace_name: ns
-      name: flow
-      version: 1.0.0
-      step_templates:
-        - name: a
-          handler_class: Waits
-        - name: b
-          handler_class: Missing::Handler
-    YAML
-    File.write(File.join(folder, 'handlers.rb'), <<~RUBY)
-      class Waits
-        def process(_task, _sequence, step)
-          path = File.join(#{folder.dump}, step.name)
-          File.write(path + '.started', Process.pid)
-          File.mkfifo(path) unless File.exist?(path)
-          File.read(path) # until the test writes
-        end
-      end
-
-      class Endless < Waits
-        def process(*) = Thread.handle_interrupt(Object => :never) { super }
-      end
-
-      class Asks
-        def call(*) = ($client ||= TaskerCore::Client.new(broker: #{broker.endpoint.dump})).health_check.status
-      end
-
-      class Heap
-        def call(*) = [GC.stat(:heap_available_slots), GC.disable]
-      end
-
-      class Environment
-        def call(*) = ENV.values_at('TASKER_ENV', 'RAILS_ENV')
-      end
-    RUBY
-  end
-
-  after do
-    if @process
-      Process.kill('KILL', @process.pid) if @process.alive?
-      @process.join
-    end
-    broker.stop
-    FileUtils.remove_entry(folder)
-  end
-
-  def launch(*arguments)
-    _, output, @process = Open3.popen2e(RbConfig.ruby, exe, '-b', broker.endpoint, '-r', folder, '-T', folder,
-                                        *arguments)
-    @log = Thread::Queue.new
-    Thread.new { output.each_line { |line| @log << line } }
-  end
-
-  define_method(:exe) { program }
-
-  def run(*arguments)
-    output, status = Open3.capture2e(RbConfig.ruby, exe, *arguments)
-    [output, status.exitstatus]
-  end
-
-  def log_until(text)
-    lines = []
-    lines << @log.pop until lines.last&.include?(text)
-    lines.join
-  end
-
-  def start(*arguments)
-    launch(*arguments)
-    request, @registration = broker.register
-    @identity = request.identity
-    log_until('is registered')
-    request
-  end
-
-  def execute(steps)
-    broker.send(@identity, 'ExecuteBatch', batch(@registration, steps))
-  end
-
-  def unregistered
-    broker.send(@identity, 'WorkerUnregistered', 'correlation_id' => uuid, 'registration_id' => @registration,
-                                                 'steps_returned' => 0)
-  end
-
-  # Opening a FIFO for writing waits until the handler reads it.
-  def started(name)
-    path = File.join(folder, name)
-    Thread.pass until File.exist?(path)
-    File.open(path, 'w')
-  end
+  include_context 'with the program'
 
   it 'explains itself' do
     output, code = run('--help')
     expect(code).to eq(0)
-    %w[--require --templates --namespaces --broker --concurrency --config --environment --timeout --server-key
-       --key-file TSTP TTIN].each do |word|
+    %w[--require --templates --namespaces --broker --concurrency --processes --config --environment --timeout
+       --server-key --key-file TSTP TTIN USR2].each do |word|
       expect(output).to include(word)
     end
     expect(run('--version')).to eq(["tasker-worker #{TaskerCore::VERSION}\n", 0])
@@ -119,6 +24,7 @@ RSpec.describe 'tasker-worker' do
     'a template that is not there' => [%w[-T ./nowhere.yaml], 'nowhere.yaml'],
     'a namespace that is none' => [%w[-n a/b/c], 'a/b/c'],
     'a concurrency that is none' => [%w[-n ns -c 0], 'concurrency'],
+    'processes that are none' => [%w[-n ns -p -1], 'processes'],
     'a log level that is none' => [%w[--log-level loud], 'loud'],
     'half of the keys' => [%w[-n ns --key-file w.key], 'belong together'],
     'a key that is not there' => [['-n', 'ns', '--key-file', './nowhere.key', '--server-key', 'x' * 40], 'nowhere.key'],

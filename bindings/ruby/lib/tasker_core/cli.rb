@@ -109,7 +109,7 @@ module TaskerCore
 
     # Pushing to a queue is one of the few things that a signal handler may do.
     def trap_signals
-      %w[INT TERM TSTP TTIN].each { |signal| Signal.trap(signal) { @signals.push(signal) } }
+      %w[INT TERM TSTP TTIN USR2].each { |signal| Signal.trap(signal) { @signals.push(signal) } }
     end
 
     def obey(worker, timeout)
@@ -117,7 +117,8 @@ module TaskerCore
         case (signal = @signals.pop)
         when 'OVER' then return code_of(worker)
         when 'TSTP' then worker.quiet
-        when 'TTIN' then dump_threads(worker)
+        when 'TTIN' then worker.dump_threads
+        when 'USR2' then worker.renew
         else return stop(worker, timeout, signal)
         end
       end
@@ -135,14 +136,6 @@ module TaskerCore
       TaskerCore.logger.info("#{signal}: stopping, at most #{timeout} s")
       %w[INT TERM].each { |again| Signal.trap(again) { exit!(128 + Signal.list[again]) } }
       worker.stop(timeout: timeout) ? EXIT_OK : EXIT_UNFINISHED
-    end
-
-    def dump_threads(worker)
-      logger = TaskerCore.logger
-      logger.warn("running: #{worker.running_steps.join('; ')}")
-      Thread.list.each do |thread|
-        logger.warn("thread #{thread.name || thread.object_id}\n#{(thread.backtrace || ['(no backtrace)']).join("\n")}")
-      end
     end
   end
 end

@@ -145,6 +145,9 @@ module TaskerCore
       def details = { status_code: status_code }.compact
     end
 
+    # The process that ran a step has ended before the step. The message says which one it was, and how it ended.
+    class ProcessDiedError < RetryableError; end
+
     # A value cannot be written as JSON; the message names the place.
     class NotJsonError < PermanentError; end
 

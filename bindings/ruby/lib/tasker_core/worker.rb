@@ -4,21 +4,24 @@ require 'etc'
 require 'securerandom'
 require 'socket'
 require_relative 'event_loop'
+require_relative 'worker/children'
 require_relative 'worker/control'
+require_relative 'worker/hooks'
 require_relative 'worker/overtime'
 require_relative 'worker/pool'
 require_relative 'worker/session'
 require_relative 'worker/templates'
 
 module TaskerCore
-  # Runs the steps of workflows in this process.
+  # Runs the steps of workflows, in threads of this process or of processes that it forks.
   #
   #     worker = TaskerCore::Worker.new(templates: ['app/workflows'], concurrency: 10)
   #     worker.start
   #     worker.stop(timeout: 25)
   #
   # 1. Registers with each broker, with the templates that it serves and its concurrency.
-  # 2. Runs the steps that it is given in a pool of threads, and reports each outcome as soon as it is known.
+  # 2. Runs the steps that it is given in a pool of threads, or in forked processes that each have one, and reports each
+  #    outcome as soon as it is known.
   # 3. Keeps outcomes until the broker has stored them, across reconnects and restarts of the broker.
   # 4. On {#stop}, finishes what runs, gives back what does not, and leaves.
   #
@@ -30,11 +33,13 @@ module TaskerCore
     INTERRUPT_SECONDS = 1
     # ... and then the broker has this long to note that the worker leaves.
     LEAVE_SECONDS = 1
-    private_constant :GRACE_SECONDS, :INTERRUPT_SECONDS, :LEAVE_SECONDS
+    # The application's hooks on the end of a worker have this long.
+    SHUTDOWN_SECONDS = 1
+    private_constant :GRACE_SECONDS, :INTERRUPT_SECONDS, :LEAVE_SECONDS, :SHUTDOWN_SECONDS
 
     # @return [String] the worker's name in the fleet
     attr_reader :name
-    # @return [Integer]
+    # @return [Integer] steps at once, of all processes together
     attr_reader :concurrency
     # @return [Exception, nil] why the worker ended by itself
     attr_reader :error
@@ -42,7 +47,8 @@ module TaskerCore
     # @param broker [String, Array<String>] `work` endpoint of the broker; of each broker, when there are several
     # @param events [String, Array<String>, nil] `events` endpoints, for hints such as "drain"; may be left out
     # @param name [String, nil] a stable name, unique in the fleet; host and process id when nil
-    # @param concurrency [Integer] steps at once
+    # @param concurrency [Integer] steps at once, in each process
+    # @param processes [Integer] processes to fork, which run the handlers; 0: handlers run in this process
     # @param templates [Array<String>] template files, or folders of them; the broker registers them
     # @param namespaces [Array<String>] serve what is registered already: `namespace`, or `namespace/name[@version]`
     # @param workflows [Array<Class>, nil] workflow classes to serve; when nil, all that are loaded, or those of them
@@ -51,17 +57,15 @@ module TaskerCore
     # @param handlers [Handlers] where handlers are looked up
     # @param curve [Curve, Hash, nil] keys for brokers that demand them: `server_public_key:`, `secret_key_file:`
     # @raise [Errors::ConfigurationError]
-    def initialize(broker: nil, events: nil, name: nil, concurrency: 5, templates: [], namespaces: [],
+    def initialize(broker: nil, events: nil, name: nil, concurrency: 5, processes: 0, templates: [], namespaces: [],
                    workflows: nil, logger: nil, handlers: nil, curve: nil)
-      unless concurrency.is_a?(Integer) && concurrency.positive?
-        raise Errors::ConfigurationError, "concurrency has to be a positive whole number, not #{concurrency.inspect}"
-      end
-
+      @threads = whole(:concurrency, concurrency, 1)
+      @processes = whole(:processes, processes, 0)
       configuration = TaskerCore.configuration
       @brokers = Array(broker || configuration.broker)
       @events = Array(events)
       @name = name.to_s.empty? ? "#{Socket.gethostname}-#{Process.pid}" : name
-      @concurrency = concurrency
+      @concurrency = @threads * [@processes, 1].max
       @templates = Templates.new(Array(templates), Array(namespaces), workflows)
       @logger = logger || configuration.logger
       @handlers = handlers || configuration.handlers
@@ -70,6 +74,7 @@ module TaskerCore
       @drained = Promise.new
       @over = Promise.new
       @finishing = Promise.new
+      @hooks = Hooks.new(self)
     end
 
     # Connects and begins to work; returns at once.
@@ -77,19 +82,17 @@ module TaskerCore
     def start
       raise Errors::ConfigurationError, 'a worker can be started only once' if @event_loop
 
-      warn_of_missing_handlers
+      @templates.warn_of_missing(@handlers, @logger)
+      @hooks.fire(:startup)
       runner = Runner.new(@handlers, @logger)
       @event_loop = EventLoop.new('tasker-worker', logger: @logger) { |jobs| ended(jobs) }
       @event_loop.before_sleep = -> { before_sleep }
       @event_loop.on_crash = ->(error) { finish(error) }
-      @pool = Pool.new(@concurrency, runner) { |job| @event_loop.push(job) }
+      @pool = new_pool(runner)
       @overtime = Overtime.new(@event_loop, method(:open_batches)) { |job| interrupt(job) }
       introduction = profile
       @sessions = @brokers.map { |url| Session.new(url, @event_loop, self, runner, introduction, @logger) }
-      @event_loop.start do
-        @sessions.each(&:open)
-        @event_loop.add(Control.new(@events, @event_loop, @logger, @curve) { |hint| hinted(hint) }) if @events.any?
-      end
+      @event_loop.start { open }
       self
     end
 
@@ -112,6 +115,7 @@ module TaskerCore
     # Takes no more steps and leaves the registration; those at hand are finished. The process goes on.
     def quiet
       @event_loop.post { leave('quiet') }
+      @hooks.fire_later(:quiet)
     end
 
     # Takes no more steps, gives back those that have not started, waits for the others and for the broker's
@@ -141,7 +145,20 @@ module TaskerCore
 
     # @return [Array<String>] the steps that run now, each with its task and attempt
     def running_steps
-      (@pool&.running || []).map { |job| "#{job.step.name} of #{job.task.task_id}, attempt #{job.step.attempt}" }
+      (@pool&.running || []).map(&:description)
+    end
+
+    # Writes to the log what every thread does, of each process.
+    # @return [void]
+    def dump_threads
+      ThreadDump.write(@logger, running_steps)
+      @pool.dump if @processes.positive?
+    end
+
+    # Replaces the forked processes by new ones, one after the other; each finishes what it has.
+    # @return [void]
+    def renew
+      @processes.positive? ? @pool.roll : @logger.info('this worker has no processes to renew')
     end
 
     # The calls that follow come from sessions, in the loop's thread.
@@ -165,7 +182,7 @@ module TaskerCore
     # @api private
     def cancelled(jobs, reason)
       jobs.each do |job|
-        job.step.cancel!
+        @pool.cancel(job)
         interrupt(job) if reason == 'timeout'
       end
     end
@@ -189,6 +206,13 @@ module TaskerCore
     end
 
     # @api private
+    def pool_failed(error)
+      @logger.fatal(error.message)
+      @failure = error
+      drain('no process can be had')
+    end
+
+    # @api private
     attr_reader :curve
 
     # @api private
@@ -206,6 +230,27 @@ module TaskerCore
 
     private
 
+    def open
+      @event_loop.add(@pool) if @processes.positive?
+      @sessions.each(&:open)
+      @event_loop.add(Control.new(@events, @event_loop, self, @sessions, @logger)) if @events.any?
+    end
+
+    def whole(name, value, least)
+      return value if value.is_a?(Integer) && value >= least
+
+      raise Errors::ConfigurationError, "#{name} has to be a whole number from #{least} on, not #{value.inspect}"
+    end
+
+    # Whatever ended there is handed to the loop, which reports it.
+    def new_pool(runner)
+      ended = ->(job) { @event_loop.push(job) }
+      return Pool.new(@threads, runner, &ended) if @processes.zero?
+
+      Children.new(@processes, @threads, runner, worker: self, event_loop: @event_loop, logger: @logger, limits: {},
+                   &ended)
+    end
+
     # The same for all brokers: to each of them this is one process.
     def profile
       {
@@ -213,14 +258,6 @@ module TaskerCore
         'concurrency' => concurrency, 'host' => Socket.gethostname, 'pid' => Process.pid,
         'language' => "ruby #{RUBY_VERSION}", 'library' => "tasker_core #{VERSION}"
       }
-    end
-
-    def warn_of_missing_handlers
-      @templates.handler_classes.each do |handler|
-        @handlers.resolve(handler)
-      rescue Errors::ConfigurationError => e
-        @logger.warn("#{e.message}; its steps will fail")
-      end
     end
 
     def ended(jobs)
@@ -233,7 +270,7 @@ module TaskerCore
     def before_sleep
       return unless @draining && @sessions.all?(&:left?) && (@abandoned || @pool.running.empty?) && @drained.give(true)
 
-      finish_later(nil)
+      finish_later(@failure)
     end
 
     def open_batches = @sessions.flat_map { |session| session.reports.batches }
@@ -255,6 +292,7 @@ module TaskerCore
       return if @draining
 
       @draining = true
+      @hooks.fire_later(:quiet)
       waiting = @pool.take_waiting.group_by { |job| job.batch.session }
       waiting.each { |session, jobs| session.reports.return_jobs(jobs, 'draining') }
       leave(reason)
@@ -276,19 +314,6 @@ module TaskerCore
       @drained.wait(LEAVE_SECONDS)
     end
 
-    def hinted(hint)
-      sessions = @sessions.select { |session| session.broker?(hint['broker_id']) }
-      return if sessions.empty?
-
-      case hint['kind']
-      when 'cancel'
-        jobs = sessions.flat_map { |session| session.reports.batches.flat_map(&:jobs) }
-        cancelled(jobs.select { |job| job.task.task_id == hint['task_id'] }, 'cancelled')
-      when 'drain' then drain_requested('all workers drain')
-      when 'pause' then @logger.info('the broker is stopping; results are kept until it is back')
-      end
-    end
-
     # The loop's thread cannot wait for its own end.
     def finish_later(error)
       Thread.new { finish(error) }
@@ -300,6 +325,7 @@ module TaskerCore
       @error = error
       @event_loop.stop
       @pool.stop(kill: kill || !error.nil?)
+      @hooks.fire_within(SHUTDOWN_SECONDS, :shutdown)
       # Asked once: a handler may still end now.
       left = running_steps
       @stuck = left.any?

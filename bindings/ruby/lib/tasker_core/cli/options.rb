@@ -11,7 +11,9 @@ module TaskerCore
     #
     # @api private
     class Options
-      DEFAULTS = { require: [], templates: [], namespaces: [], concurrency: 5, timeout_seconds: 25 }.freeze
+      DEFAULTS = {
+        require: [], templates: [], namespaces: [], concurrency: 5, processes: 0, timeout_seconds: 25
+      }.freeze
       LEVELS = %w[debug info warn error fatal].freeze
       BANNER = <<~TEXT
         Runs the steps of workflows: registers with a Tasker Core broker, takes steps and reports their outcomes.
@@ -25,7 +27,8 @@ module TaskerCore
           TERM, INT   give back what has not started, finish what runs, leave; what runs longer than --timeout
                       is interrupted and given back. A second one ends at once
           TSTP        take no more steps, finish those at hand, stay
-          TTIN        write what every thread is doing to the log
+          TTIN        write what every thread is doing to the log, of each process
+        USR2        replace the forked processes by new ones, one after the other
 
         Exit codes:
           0  ended as asked, all results are stored      3  the broker refused this worker
@@ -57,7 +60,7 @@ module TaskerCore
       def [](name) = @values[name]
 
       # @return [Hash] keywords of {Worker#initialize}
-      def for_worker = @values.slice(:events, :name, :concurrency, :templates, :namespaces)
+      def for_worker = @values.slice(:events, :name, :concurrency, :processes, :templates, :namespaces)
 
       private
 
@@ -66,7 +69,9 @@ module TaskerCore
         list(:templates, '-T', '--templates PATH', 'template file, or folder of them; may be repeated')
         list(:namespaces, '-n', '--namespaces A,B', Array, 'serve what is registered already: namespaces,',
              'or single templates: namespace/name[@version]')
-        one(:concurrency, '-c', '--concurrency N', Integer, 'steps at once (5)')
+        one(:concurrency, '-c', '--concurrency N', Integer, 'steps at once, in each process (5)')
+        one(:processes, '-p', '--processes N', Integer, 'processes to fork, which run the handlers while this one',
+            'talks to the broker (0: handlers run in this one)')
       end
 
       def broker_options

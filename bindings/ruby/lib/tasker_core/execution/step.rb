@@ -105,6 +105,10 @@ module TaskerCore
       end
 
       # @api private
+      # @return [Hash] as they came, for another process
+      attr_reader :fields
+
+      # @api private
       def published_events = @events
       # @api private
       def cancel! = @cancelled = true

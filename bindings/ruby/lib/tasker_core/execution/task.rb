@@ -55,6 +55,10 @@ module TaskerCore
       def template = "#{namespace}/#{name}@#{version}"
 
       # @api private
+      # @return [Hash] as they came, for another process
+      attr_reader :fields
+
+      # @api private
       # @return [String, nil] JSON text of a parent's result
       def result_text(step) = result_texts[step]
 

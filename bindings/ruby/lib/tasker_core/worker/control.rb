@@ -14,21 +14,37 @@ module TaskerCore
 
       def_delegators :@subscriber, :pump, :flush, :poll_sockets, :close
 
-      # @yield [fields] a `Control`
-      def initialize(endpoints, event_loop, logger, curve, &on_hint)
+      # @param worker [#cancelled, #drain_requested, #curve] told of what is hinted
+      # @param sessions [Array<Session>] with the brokers whose hints count
+      def initialize(endpoints, event_loop, worker, sessions, logger)
+        @worker = worker
+        @sessions = sessions
         @logger = logger
-        @on_hint = on_hint
         @subscriber = Subscriber.new(endpoints, ['control.'], event_loop: event_loop, logger: logger,
-                                                              curve: curve) { |frames| read(frames) }
+                                                              curve: worker.curve) { |frames| read(frames) }
       end
 
       private
 
       def read(frames)
         message = Protocol.decode(*frames.last(2))
-        @on_hint.call(message.fields) if message.type == 'Control'
+        obey(message.fields) if message.type == 'Control'
       rescue Protocol::MalformedError => e
         @logger.warn("dropped a control message: #{e.message}")
+      end
+
+      # @param hint [Hash] a `Control`
+      def obey(hint)
+        sessions = @sessions.select { |session| session.broker?(hint['broker_id']) }
+        return if sessions.empty?
+
+        case hint['kind']
+        when 'cancel'
+          jobs = sessions.flat_map { |session| session.reports.batches.flat_map(&:jobs) }
+          @worker.cancelled(jobs.select { |job| job.task.task_id == hint['task_id'] }, 'cancelled')
+        when 'drain' then @worker.drain_requested('all workers drain')
+        when 'pause' then @logger.info('the broker is stopping; results are kept until it is back')
+        end
       end
     end
   end

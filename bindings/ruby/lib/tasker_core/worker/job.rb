@@ -78,6 +78,9 @@ module TaskerCore
       # @return [Integer] bytes of {#payloads}
       def payload_bytes = @payload_bytes ||= payloads.sum(&:bytesize)
 
+      # @return [String] for people
+      def description = "#{step.name} of #{task.task_id}, attempt #{step.attempt}"
+
       def ended? = state != :waiting && state != :running
       def expired?(now) = now > deadline
 
@@ -97,6 +100,8 @@ module TaskerCore
     # @api private
     class Batch
       attr_reader :id, :jobs
+      # When it came, on the monotonic clock.
+      attr_reader :received_at
       # When the first of its steps times out, on the monotonic clock.
       attr_reader :deadline
       # The session that what becomes of it is owed to.
@@ -110,6 +115,7 @@ module TaskerCore
       def initialize(fields, session, received_at)
         @id = fields['batch_id']
         @session = session
+        @received_at = received_at
         tasks = fields['tasks'].map { |task| Execution::Task.new(task) }
         @jobs = fields['steps'].map { |step| Job.new(self, tasks.fetch(step['task']), step, received_at) }
         @deadline = @jobs.map(&:deadline).min

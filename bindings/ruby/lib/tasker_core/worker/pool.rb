@@ -66,6 +66,9 @@ module TaskerCore
       # @return [Array<Thread>]
       def threads = @slots.map(&:thread)
 
+      # Tells the handler of this job, which may look.
+      def cancel(job) = job.step.cancel!
+
       # Raises in the handler of this job, if it runs.
       # @return [Boolean] whether it runs
       def interrupt(job, error)
@@ -96,14 +99,14 @@ module TaskerCore
       end
 
       # Ends the threads: at once, or when they have nothing to do.
-      # @return [Boolean] whether no handler runs any more, a second later at most
-      def stop(kill: false)
+      # @return [Boolean] whether no handler runs any more, after so many seconds at most
+      def stop(kill: false, seconds: 1)
         @lock.synchronize do
           @closed = true
           @idle.each { |slot| slot.bell.signal }
         end
         self.kill if kill
-        limit = Clock.now + 1
+        limit = Clock.now + seconds
         threads.each { |thread| thread.join([limit - Clock.now, 0].max) }
         running.empty?
       end

@@ -32,6 +32,15 @@ module TaskerCore
         raise Errors::ConfigurationError, 'the worker serves nothing: give it workflow classes, templates or namespaces'
       end
 
+      # @param handlers [Handlers] where the classes are looked up
+      def warn_of_missing(handlers, logger)
+        handler_classes.each do |handler|
+          handlers.resolve(handler)
+        rescue Errors::ConfigurationError => e
+          logger.warn("#{e.message}; its steps will fail")
+        end
+      end
+
       private
 
       def key_of(served)

@@ -4,7 +4,8 @@ require_relative 'library'
 
 module TaskerCore
   module ZMQ
-    # Waits until one of several sockets, or a file descriptor, has something to do.
+    # Waits until one of several sockets, or a file descriptor, has something to do. What stands for a descriptor among
+    # the sockets has a null `pointer`.
     #
     # @api private
     class Poller
@@ -41,7 +42,7 @@ module TaskerCore
         @items = FFI::MemoryPointer.new(ITEM_BYTES, sockets.size + 1)
         put(0, FFI::Pointer::NULL, @fd, POLLIN)
         sockets.each_with_index do |(socket, writable), index|
-          put(index + 1, socket.pointer, 0, writable ? POLLIN | POLLOUT : POLLIN)
+          put(index + 1, socket.pointer, socket.descriptor, writable ? POLLIN | POLLOUT : POLLIN)
         end
         @sockets = sockets
       end

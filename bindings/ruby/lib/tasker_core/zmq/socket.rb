@@ -34,6 +34,10 @@ module TaskerCore
       # Whether there may be messages to receive.
       attr_writer :readable
 
+      # For a {Poller}: there is none besides the pointer.
+      # @return [Integer]
+      def descriptor = 0
+
       # @param type [Symbol] one of {TYPES}
       # @param options [Hash{Symbol=>Object}] options of {OPTIONS}
       def initialize(type, **options)

@@ -1,0 +1,42 @@
+# frozen_string_literal: true
+
+module TaskerCore
+  class Worker
+    # The application's hooks on the life of a worker. They may take long, so that the loop's thread leaves them to
+    # another one.
+    #
+    # @api private
+    class Hooks
+      def initialize(worker)
+        @worker = worker
+        @names = Thread::Queue.new
+      end
+
+      # Runs the hooks of this name.
+      def fire(name)
+        TaskerCore.configuration.lifecycle.fire(name, @worker) if TaskerCore.configuration.respond_to?(:lifecycle)
+      end
+
+      # Runs them soon, in the order of the calls. Of a name that still waits, this is one and the same.
+      def fire_later(name)
+        return if @last == name && !@names.empty?
+
+        @last = name
+        @names << name
+        start unless @thread
+      end
+
+      # Runs them, for so many seconds at most: a worker that stops waits no longer.
+      def fire_within(seconds, name)
+        Thread.new { fire(name) }.join(seconds)
+      end
+
+      private
+
+      def start
+        @thread = Thread.new { loop { fire(@names.pop) } }
+        @thread.name = 'tasker-hooks'
+      end
+    end
+  end
+end
