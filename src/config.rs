@@ -188,8 +188,10 @@ pub struct Worker {
     pub secret_key_file: String,
     /// Name in the fleet; empty to make one.
     pub name: String,
-    /// Steps at the same time.
+    /// Steps at the same time, in each process.
     pub concurrency: u32,
+    /// Processes that run steps; 0 when there is one for all.
+    pub processes: u32,
     /// How long a stopping worker waits for its steps.
     pub timeout_seconds: u64,
     /// Namespaces to serve.

@@ -152,6 +152,11 @@ fn a_refusal_names_the_file_and_the_key() {
             "broker.toml: worker.concurrency: 10001 is more than a broker takes (engine.worker_concurrency_max), 10000",
         ),
         (
+            "[worker]\nconcurrency = 101\nprocesses = 100",
+            "broker.toml: worker.concurrency: 10100 is more than a broker takes (engine.worker_concurrency_max), 10000",
+        ),
+        ("[worker]\nprocesses = 1001", "broker.toml: worker.processes: 1001 is out of range, 0 to 1000 is allowed"),
+        (
             "[worker]\nbroker = \"here\"",
             "broker.toml: worker.broker: `here` is neither tcp://ADDRESS:PORT nor ipc:///PATH",
         ),

@@ -73,7 +73,7 @@ fn keys(config: &Config) -> Result<(), Problem> {
 
 fn ranges(config: &Config) -> Result<(), Problem> {
     let Config { broker, database, engine, limits, worker, .. } = config;
-    let ranges: [(&'static str, u64, RangeInclusive<u64>); 26] = [
+    let ranges: [(&'static str, u64, RangeInclusive<u64>); 27] = [
         ("broker.shutdown_timeout_seconds", broker.shutdown_timeout_seconds, 0..=3_600),
         ("database.read_connections", database.read_connections.into(), 1..=100),
         ("database.lease_seconds", database.lease_seconds, 3..=600),
@@ -99,6 +99,7 @@ fn ranges(config: &Config) -> Result<(), Problem> {
         ("limits.unacknowledged_max", limits.unacknowledged_max.into(), 1..=u64::MAX),
         ("limits.template_bytes_max", limits.template_bytes_max, 1_024..=u64::MAX),
         ("worker.concurrency", worker.concurrency.into(), 1..=u64::MAX),
+        ("worker.processes", worker.processes.into(), 0..=1_000),
         ("worker.timeout_seconds", worker.timeout_seconds, 0..=3_600),
     ];
     for (key, value, range) in ranges {
@@ -144,10 +145,10 @@ fn together(config: &Config) -> Result<(), Problem> {
         );
         return Err(("limits.inbox_bytes_max", problem));
     }
-    if worker.concurrency > engine.worker_concurrency_max {
+    let concurrency = u64::from(worker.concurrency) * u64::from(worker.processes.max(1));
+    if concurrency > engine.worker_concurrency_max.into() {
         let most = engine.worker_concurrency_max;
-        let problem =
-            format!("{} is more than a broker takes (engine.worker_concurrency_max), {most}", worker.concurrency);
+        let problem = format!("{concurrency} is more than a broker takes (engine.worker_concurrency_max), {most}");
         return Err(("worker.concurrency", problem));
     }
     Ok(())

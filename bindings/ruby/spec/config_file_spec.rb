@@ -43,6 +43,7 @@ RSpec.describe TaskerCore::ConfigFile do
     "[worker]\nconcurency = 3\n" => 'worker.concurency is not known',
     "[worker]\nconcurrency = \"3\"\n" => 'worker.concurrency has to be a whole number above 0, not "3"',
     "[worker]\nconcurrency = 0\n" => 'worker.concurrency',
+    "[worker]\nprocesses = -1\n" => 'worker.processes has to be a whole number from 0 on, not -1',
     "[worker]\nnamespaces = \"a\"\n" => 'worker.namespaces has to be a list of texts',
     "[worker]\ntimeout_seconds = 2.5\n" => 'worker.timeout_seconds has to be a whole number from 0 to 3600, not 2.5',
     "[worker]\nbroker = [\"tcp://a:1\"]\n" => 'worker.broker has to be a text',

@@ -16,6 +16,7 @@ module TaskerCore
       'secret_key_file' => ['a text', ->(value) { value.is_a?(String) }],
       'name' => ['a text', ->(value) { value.is_a?(String) }],
       'concurrency' => ['a whole number above 0', ->(value) { value.is_a?(Integer) && value.positive? }],
+      'processes' => ['a whole number from 0 on', ->(value) { value.is_a?(Integer) && !value.negative? }],
       'timeout_seconds' => ['a whole number from 0 to 3600',
                             ->(value) { value.is_a?(Integer) && (0..3600).cover?(value) }],
       'namespaces' => ['a list of texts', ->(value) { texts?(value) }],
