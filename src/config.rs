@@ -192,6 +192,10 @@ pub struct Worker {
     pub concurrency: u32,
     /// Processes that run steps; 0 when there is one for all.
     pub processes: u32,
+    /// Resident memory of such a process that has it replaced; 0 for none.
+    pub max_memory_mb: u64,
+    /// Steps that have such a process replaced; 0 for none.
+    pub max_steps: u64,
     /// How long a stopping worker waits for its steps.
     pub timeout_seconds: u64,
     /// Namespaces to serve.

@@ -10,7 +10,7 @@ RSpec.describe 'tasker-worker' do
     output, code = run('--help')
     expect(code).to eq(0)
     %w[--require --templates --namespaces --broker --concurrency --processes --config --environment --timeout
-       --server-key --key-file TSTP TTIN USR2].each do |word|
+       --max-memory --max-steps --server-key --key-file TSTP TTIN USR2].each do |word|
       expect(output).to include(word)
     end
     expect(run('--version')).to eq(["tasker-worker #{TaskerCore::VERSION}\n", 0])

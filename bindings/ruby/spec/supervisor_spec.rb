@@ -276,6 +276,27 @@ RSpec.describe 'tasker-worker with processes' do
     expect(children.size).to eq(2)
   end
 
+  it 'replaces a child that was given enough steps' do
+    start('-p', '1', '--max-steps', '2')
+    pids = Array.new(5) { result_of('WhoAmI')['result'].to_i }
+    expect(pids.slice_when { |one, next_one| one != next_one }.map(&:size)).to eq([2, 2, 1])
+  end
+
+  it 'replaces a child that has grown too large, and lets it finish' do
+    start('-p', '1', '--max-memory', '150')
+    execute({ 'a' => { handler: 'Waits' } })
+    writer = started('a')
+    grown = children
+    result_of('Grows')
+    log_until("process #{grown.first} is replaced")
+    another = result_of('WhoAmI')['result'].to_i
+    expect(children).to contain_exactly(another, *grown)
+    writer << 'done'
+    writer.close
+    expect(results.first).to include('step' => 'a', 'result' => '"done"')
+    wait_for { children == [another] }
+  end
+
   it 'shows in the titles of its children what they run' do
     start('-p', '1', '--name', 'w1')
     execute({ 'a' => { handler: 'Waits' } })

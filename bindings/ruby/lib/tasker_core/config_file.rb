@@ -16,7 +16,9 @@ module TaskerCore
       'secret_key_file' => ['a text', ->(value) { value.is_a?(String) }],
       'name' => ['a text', ->(value) { value.is_a?(String) }],
       'concurrency' => ['a whole number above 0', ->(value) { value.is_a?(Integer) && value.positive? }],
-      'processes' => ['a whole number from 0 on', ->(value) { value.is_a?(Integer) && !value.negative? }],
+      'processes' => ['a whole number from 0 on', ->(value) { count?(value) }],
+      'max_memory_mb' => ['a whole number from 0 on', ->(value) { count?(value) }],
+      'max_steps' => ['a whole number from 0 on', ->(value) { count?(value) }],
       'timeout_seconds' => ['a whole number from 0 to 3600',
                             ->(value) { value.is_a?(Integer) && (0..3600).cover?(value) }],
       'namespaces' => ['a list of texts', ->(value) { texts?(value) }],
@@ -70,6 +72,7 @@ module TaskerCore
       raise Errors::ConfigurationError, "#{path}: worker.#{key} has to be #{expected}, not #{value.inspect}"
     end
 
+    def count?(value) = value.is_a?(Integer) && !value.negative?
     def texts?(value) = value.is_a?(Array) && value.all?(String)
 
     private_class_method :read, :toml, :check

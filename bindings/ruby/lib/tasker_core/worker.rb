@@ -49,6 +49,8 @@ module TaskerCore
     # @param name [String, nil] a stable name, unique in the fleet; host and process id when nil
     # @param concurrency [Integer] steps at once, in each process
     # @param processes [Integer] processes to fork, which run the handlers; 0: handlers run in this process
+    # @param max_memory_mb [Integer] resident memory after which a forked process is replaced; 0: none
+    # @param max_steps [Integer] steps after which a forked process is replaced; 0: none
     # @param templates [Array<String>] template files, or folders of them; the broker registers them
     # @param namespaces [Array<String>] serve what is registered already: `namespace`, or `namespace/name[@version]`
     # @param workflows [Array<Class>, nil] workflow classes to serve; when nil, all that are loaded, or those of them
@@ -57,10 +59,12 @@ module TaskerCore
     # @param handlers [Handlers] where handlers are looked up
     # @param curve [Curve, Hash, nil] keys for brokers that demand them: `server_public_key:`, `secret_key_file:`
     # @raise [Errors::ConfigurationError]
-    def initialize(broker: nil, events: nil, name: nil, concurrency: 5, processes: 0, templates: [], namespaces: [],
-                   workflows: nil, logger: nil, handlers: nil, curve: nil)
-      @threads = whole(:concurrency, concurrency, 1)
-      @processes = whole(:processes, processes, 0)
+    def initialize(broker: nil, events: nil, name: nil, concurrency: 5, processes: 0, max_memory_mb: 0, max_steps: 0,
+                   templates: [], namespaces: [], workflows: nil, logger: nil, handlers: nil, curve: nil)
+      check_counts(concurrency:, processes:, max_memory_mb:, max_steps:)
+      @threads = concurrency
+      @processes = processes
+      @limits = { memory_mb: max_memory_mb, steps: max_steps }
       configuration = TaskerCore.configuration
       @brokers = Array(broker || configuration.broker)
       @events = Array(events)
@@ -236,10 +240,13 @@ module TaskerCore
       @event_loop.add(Control.new(@events, @event_loop, self, @sessions, @logger)) if @events.any?
     end
 
-    def whole(name, value, least)
-      return value if value.is_a?(Integer) && value >= least
+    def check_counts(counts)
+      counts.each do |name, value|
+        least = name == :concurrency ? 1 : 0
+        next if value.is_a?(Integer) && value >= least
 
-      raise Errors::ConfigurationError, "#{name} has to be a whole number from #{least} on, not #{value.inspect}"
+        raise Errors::ConfigurationError, "#{name} has to be a whole number from #{least} on, not #{value.inspect}"
+      end
     end
 
     # Whatever ended there is handed to the loop, which reports it.
@@ -247,8 +254,8 @@ module TaskerCore
       ended = ->(job) { @event_loop.push(job) }
       return Pool.new(@threads, runner, &ended) if @processes.zero?
 
-      Children.new(@processes, @threads, runner, worker: self, event_loop: @event_loop, logger: @logger, limits: {},
-                   &ended)
+      Children.new(@processes, @threads, runner, limits: @limits, worker: self, event_loop: @event_loop,
+                                                 logger: @logger, &ended)
     end
 
     # The same for all brokers: to each of them this is one process.

@@ -48,6 +48,10 @@ RSpec.shared_context 'with the program' do
         def call(*) = Process.pid
       end
 
+      class Grows
+        def call(*) = ($held ||= 'x' * 200_000_000).size
+      end
+
       # Computes without pause until the test lets it end.
       class Spins
         def process(_task, _sequence, step)

@@ -14,6 +14,7 @@ module TaskerCore
       DEFAULTS = {
         require: [], templates: [], namespaces: [], concurrency: 5, processes: 0, timeout_seconds: 25
       }.freeze
+      FOR_WORKER = %i[events name concurrency processes max_memory_mb max_steps templates namespaces].freeze
       LEVELS = %w[debug info warn error fatal].freeze
       BANNER = <<~TEXT
         Runs the steps of workflows: registers with a Tasker Core broker, takes steps and reports their outcomes.
@@ -60,7 +61,7 @@ module TaskerCore
       def [](name) = @values[name]
 
       # @return [Hash] keywords of {Worker#initialize}
-      def for_worker = @values.slice(:events, :name, :concurrency, :processes, :templates, :namespaces)
+      def for_worker = @values.slice(*FOR_WORKER)
 
       private
 
@@ -72,6 +73,8 @@ module TaskerCore
         one(:concurrency, '-c', '--concurrency N', Integer, 'steps at once, in each process (5)')
         one(:processes, '-p', '--processes N', Integer, 'processes to fork, which run the handlers while this one',
             'talks to the broker (0: handlers run in this one)')
+        one(:max_memory_mb, '--max-memory MB', Integer, 'replace a forked process that has more resident memory')
+        one(:max_steps, '--max-steps N', Integer, 'replace a forked process that was given so many steps')
       end
 
       def broker_options

@@ -22,7 +22,7 @@ module TaskerCore
       # ... and after so many in one place there is no hope: three seconds after the first.
       FAILURES_MAX = 6
       # Memory is looked at this often.
-      LOOK_SECONDS = 5
+      LOOK_SECONDS = 2
       # A child that was dismissed has this long for the application's hooks.
       DISMISS_SECONDS = 10
       private_constant :START_SECONDS, :YOUNG_SECONDS, :AGAIN_SECONDS, :FAILURES_MAX, :LOOK_SECONDS, :DISMISS_SECONDS
@@ -33,7 +33,7 @@ module TaskerCore
       # @param count [Integer]
       # @param size [Integer] threads of each
       # @param owner [#child_ready, #child_ended, #jobs_ended, #asked, #hopeless] told what concerns jobs
-      # @param limits [Hash] `memory_mb:` and `steps:` of each child, or nil
+      # @param limits [Hash{Symbol=>Integer}] `memory_mb:` and `steps:` of each child; 0: none
       # @yield [io, marks] in each child
       def initialize(count, size, owner, event_loop:, logger:, limits:, &body)
         @count = count
@@ -42,6 +42,7 @@ module TaskerCore
         @event_loop = event_loop
         @logger = logger
         @limits = limits
+        @steps_max = limits[:steps].zero? ? Float::INFINITY : limits[:steps]
         @body = body
         @children = [].freeze
         @waits = []
@@ -53,7 +54,7 @@ module TaskerCore
         # Pages that are not written to are shared.
         Process.respond_to?(:warmup) ? Process.warmup : GC.start
         @count.times { add }
-        @event_loop.after(LOOK_SECONDS) { look } if @limits[:memory_mb]
+        @event_loop.after(LOOK_SECONDS) { look } if @limits[:memory_mb].positive?
       end
 
       # Forks no more.
@@ -73,7 +74,7 @@ module TaskerCore
       def jobs_ended(child)
         return dismiss(child) if child.retiring? && child.idle?
 
-        retire(child, "it has been given #{child.handed} steps") if @limits[:steps] && child.handed >= @limits[:steps]
+        retire(child, "it has been given #{child.handed} steps") if child.handed >= @steps_max
       end
 
       # Renews all children, one after the other.
