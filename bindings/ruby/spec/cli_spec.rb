@@ -10,7 +10,7 @@ RSpec.describe 'tasker-worker' do
     output, code = run('--help')
     expect(code).to eq(0)
     %w[--require --templates --namespaces --broker --concurrency --processes --config --environment --timeout
-       --max-memory --max-steps --server-key --key-file TSTP TTIN USR2].each do |word|
+       --max-memory --max-steps --probe-port --probe-address --server-key --key-file TSTP TTIN USR2].each do |word|
       expect(output).to include(word)
     end
     expect(run('--version')).to eq(["tasker-worker #{TaskerCore::VERSION}\n", 0])
@@ -25,6 +25,7 @@ RSpec.describe 'tasker-worker' do
     'a namespace that is none' => [%w[-n a/b/c], 'a/b/c'],
     'a concurrency that is none' => [%w[-n ns -c 0], 'concurrency'],
     'processes that are none' => [%w[-n ns -p -1], 'processes'],
+    'a probe that cannot listen' => [%w[-n ns --probe-port 0 --probe-address 192.0.2.1], '192.0.2.1'],
     'a log level that is none' => [%w[--log-level loud], 'loud'],
     'half of the keys' => [%w[-n ns --key-file w.key], 'belong together'],
     'a key that is not there' => [['-n', 'ns', '--key-file', './nowhere.key', '--server-key', 'x' * 40], 'nowhere.key'],

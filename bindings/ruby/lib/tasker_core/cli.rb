@@ -2,6 +2,9 @@
 
 require_relative '../tasker_core'
 require_relative 'cli/options'
+require_relative 'cli/presence'
+require_relative 'cli/probe'
+require_relative 'cli/service_manager'
 
 module TaskerCore
   # The program `tasker-worker`.
@@ -86,16 +89,24 @@ module TaskerCore
 
     def work(options)
       worker = Worker.new(**options.for_worker)
+      probe = probe_of(worker, options)
       make_room
       trap_signals
       worker.start
+      probe&.start
+      @presence = Presence.new(worker, ServiceManager.new(TaskerCore.logger)).start
       Thread.new { worker.wait && @signals.push('OVER') }
       code = obey(worker, options[:timeout_seconds])
     ensure
+      [@presence, probe].each { |observer| observer&.stop }
       # Loops of clients that handlers have opened as well: the context ends only when all sockets are closed.
       AtExit.close_all
       # The process would wait for ever for a thread that does not end.
       exit!(code) if worker&.stuck?
+    end
+
+    def probe_of(worker, options)
+      Probe.new(worker, options[:probe_address], options[:probe_port], TaskerCore.logger) if options[:probe_port]
     end
 
     # A heap that was once this large stays so.
@@ -134,6 +145,7 @@ module TaskerCore
 
     def stop(worker, timeout, signal)
       TaskerCore.logger.info("#{signal}: stopping, at most #{timeout} s")
+      @presence.stopping
       %w[INT TERM].each { |again| Signal.trap(again) { exit!(128 + Signal.list[again]) } }
       worker.stop(timeout: timeout) ? EXIT_OK : EXIT_UNFINISHED
     end

@@ -11,6 +11,7 @@ require_relative 'worker/overtime'
 require_relative 'worker/pool'
 require_relative 'worker/session'
 require_relative 'worker/templates'
+require_relative 'worker/vitals'
 
 module TaskerCore
   # Runs the steps of workflows, in threads of this process or of processes that it forks.
@@ -93,6 +94,7 @@ module TaskerCore
       @event_loop.before_sleep = -> { before_sleep }
       @event_loop.on_crash = ->(error) { finish(error) }
       @pool = new_pool(runner)
+      @vitals = Vitals.new(self, @event_loop, @pool)
       @overtime = Overtime.new(@event_loop, method(:open_batches)) { |job| interrupt(job) }
       introduction = profile
       @sessions = @brokers.map { |url| Session.new(url, @event_loop, self, runner, introduction, @logger) }
@@ -147,23 +149,26 @@ module TaskerCore
     # @return [Boolean] whether a broker counts on this worker now
     def registered? = @sessions&.any?(&:registered?) || false
 
+    # @return [Boolean] whether it takes no more steps
+    def stopping? = @leaving || false
+
+    # @param timeout [Numeric] seconds
+    # @return [Boolean] whether the thread that talks to the broker turns: it answers within the time
+    def responsive?(timeout = 1) = @vitals.responsive?(timeout)
+
+    # @return [Hash{Symbol=>Object}] name, standing and counts; `processes` has those that it has forked
+    def status = @vitals.status
+
     # @return [Array<String>] the steps that run now, each with its task and attempt
-    def running_steps
-      (@pool&.running || []).map(&:description)
-    end
+    def running_steps = @vitals&.running_steps || []
 
     # Writes to the log what every thread does, of each process.
     # @return [void]
-    def dump_threads
-      ThreadDump.write(@logger, running_steps)
-      @pool.dump if @processes.positive?
-    end
+    def dump_threads = @vitals.dump_threads(@logger)
 
     # Replaces the forked processes by new ones, one after the other; each finishes what it has.
     # @return [void]
-    def renew
-      @processes.positive? ? @pool.roll : @logger.info('this worker has no processes to renew')
-    end
+    def renew = @pool.roll
 
     # The calls that follow come from sessions, in the loop's thread.
 
@@ -218,6 +223,12 @@ module TaskerCore
 
     # @api private
     attr_reader :curve
+
+    # What forked processes close at once.
+    # @api private
+    def keep_from_children(io) = (@kept_from_children ||= []) << io
+    # @api private
+    def close_kept = @kept_from_children&.each(&:close)
 
     # @api private
     def key_refused(error)
@@ -292,6 +303,7 @@ module TaskerCore
     end
 
     def leave(reason)
+      @leaving = true
       @sessions.each { |session| session.leave(drain: true, reason: reason) }
     end
 

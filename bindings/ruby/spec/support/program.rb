@@ -8,6 +8,7 @@ RSpec.shared_context 'with the program' do
   program = File.expand_path('../../exe/tasker-worker', __dir__)
   let(:folder) { Dir.mktmpdir('tasker-worker') }
   let(:broker) { FakeBroker.new }
+  let(:environment) { {} }
 
   before do
     File.write(File.join(folder, 'flow.yaml'), <<~YAML)
@@ -87,8 +88,8 @@ RSpec.shared_context 'with the program' do
   end
 
   def launch(*arguments)
-    _, output, @process = Open3.popen2e(RbConfig.ruby, exe, '-b', broker.endpoint, '-r', folder, '-T', folder,
-                                        *arguments)
+    _, output, @process = Open3.popen2e(environment, RbConfig.ruby, exe, '-b', broker.endpoint, '-r', folder,
+                                        '-T', folder, *arguments)
     @log = Thread::Queue.new
     @reader = Thread.new { output.each_line { |line| @log << line } }
   end

@@ -12,7 +12,8 @@ module TaskerCore
     # @api private
     class Options
       DEFAULTS = {
-        require: [], templates: [], namespaces: [], concurrency: 5, processes: 0, timeout_seconds: 25
+        require: [], templates: [], namespaces: [], concurrency: 5, processes: 0, timeout_seconds: 25,
+        probe_address: '127.0.0.1'
       }.freeze
       FOR_WORKER = %i[events name concurrency processes max_memory_mb max_steps templates namespaces].freeze
       LEVELS = %w[debug info warn error fatal].freeze
@@ -88,6 +89,8 @@ module TaskerCore
 
       def process_options
         one(:timeout_seconds, '-t', '--timeout SECONDS', Float, 'time for running steps when stopping (25)')
+        one(:probe_port, '--probe-port N', Integer, 'answer /livez, /readyz and / over HTTP there; 0 takes a free port')
+        one(:probe_address, '--probe-address A', 'where the probe listens (127.0.0.1)')
         one(:config, '-C', '--config FILE', 'configuration, TOML or YAML: its part "worker"')
         one(:environment, '-e', '--environment NAME', 'sets TASKER_ENV, RAILS_ENV and RACK_ENV')
         one(:log_level, '--log-level LEVEL', LEVELS, "#{LEVELS.join(', ')} (info)")

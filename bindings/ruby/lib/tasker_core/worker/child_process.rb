@@ -77,6 +77,7 @@ module TaskerCore
       def run
         SIGNALS.each { |signal| Signal.trap(signal) { nil } }
         title('starting')
+        @worker.close_kept
         @hooks.fire(:fork)
         start
         leave(@over.wait.last)

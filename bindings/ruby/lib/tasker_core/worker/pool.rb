@@ -111,6 +111,12 @@ module TaskerCore
         running.empty?
       end
 
+      # What {Children} have to say and to do besides: nothing here.
+
+      def status = []
+      def dump = nil
+      def roll = nil
+
       private
 
       def start(slot, index)
