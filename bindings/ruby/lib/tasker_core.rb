@@ -46,6 +46,10 @@ module TaskerCore
     # @return [Client, nil] nil has the next one made from the present configuration
     attr_writer :client
 
+    # @api private
+    # Whether there is a client already.
+    def client? = !@client.nil?
+
     # @return [Logger]
     def logger = configuration.logger
 
