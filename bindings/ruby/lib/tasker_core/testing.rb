@@ -5,6 +5,7 @@ require_relative 'testing/answers'
 require_relative 'testing/client'
 require_relative 'testing/engine'
 require_relative 'testing/modes'
+require_relative 'testing/step_harness'
 
 module TaskerCore
   # Tests without a broker.
