@@ -5,6 +5,7 @@ require_relative 'testing/answers'
 require_relative 'testing/client'
 require_relative 'testing/engine'
 require_relative 'testing/modes'
+require_relative 'testing/selection'
 require_relative 'testing/step_harness'
 
 module TaskerCore
@@ -29,6 +30,8 @@ module TaskerCore
   # handler is no failure of the step, and comes through. Steps have no time-out here, and inputs are not compared with
   # the schema of a template; {Broker} runs the real thing.
   module Testing
+    autoload :Broker, 'tasker_core/testing/broker'
+
     @modes = Modes.new
     @engine = Engine.new
     @fake = FakeClient.new(Answers.new(@engine))
@@ -70,7 +73,9 @@ module TaskerCore
       # @param workflow [Class, String, nil] only tasks of this workflow: the class, `namespace/name`, or
       #   `namespace/name@version`
       # @return [Array<TaskRun>] the tasks that were enqueued, in order
-      def enqueued(workflow = nil) = engine.tasks.select(&of(workflow))
+      def enqueued(workflow = nil)
+        workflow ? Selection.new(workflow).of_workflow(engine.tasks) : engine.tasks
+      end
 
       # @return [Array<Types::Event>] custom events that steps have published, in order
       def events = engine.tasks.flat_map(&:events).sort_by.with_index { |event, index| [event.at_ms, index] }
@@ -82,7 +87,7 @@ module TaskerCore
       # @return [Integer] how many attempts of steps ran
       def drain(workflow = nil, until: nil)
         limit = binding.local_variable_get(:until)
-        engine.pass_time(limit: limit&.to_time, only: workflow && of(workflow))
+        engine.pass_time(limit: limit&.to_time, only: workflow && Selection.new(workflow))
       end
 
       # @return [Time] what time it is for tasks
@@ -167,13 +172,6 @@ module TaskerCore
         @mutex.synchronize do
           @real_client ||= TaskerCore::Client.new
         end
-      end
-
-      def of(workflow)
-        return ->(_task) { true } if workflow.nil?
-
-        key = workflow.respond_to?(:template) ? workflow.template.key : workflow.to_s
-        ->(task) { [task.template_key, task.template_key.split('@').first].include?(key) }
       end
     end
   end

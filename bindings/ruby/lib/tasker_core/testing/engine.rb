@@ -88,7 +88,7 @@ module TaskerCore
       # Lets time pass and runs what comes due meanwhile, until the block says that it is enough.
       #
       # @param limit [Time, nil] until then; until nothing waits when nil
-      # @param only [#call, nil] says of a task whether it takes part; all do when nil
+      # @param only [Selection, nil] the tasks that take part; all do when nil
       # @yieldreturn [Boolean] whether that was enough
       # @return [Integer] how many attempts ran
       def pass_time(limit: nil, only: nil)
@@ -167,12 +167,8 @@ module TaskerCore
       end
 
       def following(only, busy)
-        waiting = tasks.filter_map do |task|
-          next if busy.include?(task) || (only && !only.call(task))
-
-          due = task.due_at
-          [task, due] if due
-        end
+        candidates = (only ? only.of(tasks) : tasks) - busy
+        waiting = candidates.filter_map { |task| task.due_at&.then { |due| [task, due] } }
         waiting.min_by { |_, due| due }
       end
 

@@ -23,6 +23,8 @@ module TaskerCore
       attr_reader :events
       # @return [Array<String>] names of the steps that have completed, the first to complete first
       attr_reader :completed_steps
+      # @return [Time] by the application's clock
+      attr_reader :enqueued_at
       # @api private
       attr_reader :template, :request, :created_at, :finished_at, :start_at
       # @api private
@@ -40,6 +42,7 @@ module TaskerCore
         @steps = template.steps.map { |step| StepRun.new(step) }
         @by_name = @steps.to_h { |step| [step.name, step] }
         @created_at = created_at
+        @enqueued_at = Time.now
         @start_at = start_at
         @state = 'pending'
         @events = []
