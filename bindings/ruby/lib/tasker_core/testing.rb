@@ -30,7 +30,9 @@ module TaskerCore
   # handler is no failure of the step, and comes through. Steps have no time-out here, and inputs are not compared with
   # the schema of a template; {Broker} runs the real thing.
   module Testing
+    autoload :Assertions, 'tasker_core/testing/assertions'
     autoload :Broker, 'tasker_core/testing/broker'
+    autoload :Matchers, 'tasker_core/testing/matchers'
 
     @modes = Modes.new
     @engine = Engine.new
