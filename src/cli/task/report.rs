@@ -10,8 +10,10 @@ use crate::protocol::{StepCounts, StepSummary, TaskStatusReport, TaskSummary};
 
 /// Longest error message in a table, in characters; JSON has all of it.
 const ERROR_CHARS_MAX: usize = 100;
+/// What a running step says about how far it is, likewise.
+const PROGRESS_CHARS_MAX: usize = 60;
 
-/// A report whose results are JSON values, digit for digit, and not strings of JSON.
+/// A report whose results, and what steps say about how far they are, are JSON values, digit for digit, and not strings of JSON.
 #[derive(Serialize)]
 pub(super) struct JsonReport<'a> {
     correlation_id: Uuid,
@@ -26,13 +28,16 @@ struct JsonStep {
     summary: StepSummary,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Box<RawValue>>,
 }
 
 impl JsonReport<'_> {
     pub(super) fn new(report: &TaskStatusReport) -> JsonReport<'_> {
         let step = |step: &StepSummary| JsonStep {
             result: step.result.as_ref().map(raw),
-            summary: StepSummary { result: None, ..step.clone() },
+            progress: step.progress.as_ref().map(raw),
+            summary: StepSummary { result: None, progress: None, ..step.clone() },
         };
         JsonReport {
             correlation_id: report.correlation_id,
@@ -132,12 +137,13 @@ fn steps(steps: &[StepSummary]) -> Table {
     table
 }
 
-/// The state, and what it waits for.
+/// The state, and what it waits for, or how far it is.
 fn state(step: &StepSummary) -> String {
-    match step.retry_in_ms {
-        Some(delay_ms) => format!("{} (in {})", step.state, format_us(delay_ms.saturating_mul(1_000))),
-        None if step.ready => format!("{} (ready)", step.state),
-        None => step.state.clone(),
+    match (step.retry_in_ms, &step.progress) {
+        (Some(delay_ms), _) => format!("{} (in {})", step.state, format_us(delay_ms.saturating_mul(1_000))),
+        (None, Some(said)) => format!("{} ({})", step.state, one_line(said.as_str(), PROGRESS_CHARS_MAX)),
+        (None, None) if step.ready => format!("{} (ready)", step.state),
+        (None, None) => step.state.clone(),
     }
 }
 
@@ -187,10 +193,14 @@ mod tests {
             error_message: Some("none\nleft".to_owned()),
             ..step("reserve", "waiting_for_retry", 1)
         };
+        let charge = StepSummary {
+            progress: Some(JsonText::new("{\"done\": 1.0,\n \"of\": 4}")),
+            ..step("charge", "in_progress", 1)
+        };
         TaskStatusReport {
             correlation_id: Uuid::nil(),
             task,
-            steps: vec![validate, reserve, step("ship", "pending", 0)],
+            steps: vec![validate, reserve, charge, step("ship", "pending", 0)],
         }
     }
 
@@ -205,10 +215,11 @@ health    recovering (waiting_for_retry)
 advice    wait_for_retry
 created   1970-01-01T00:00:00.000Z
 
-STEP      STATE                          ATTEMPTS  WORKER  DURATION  ERROR
-validate  complete                       1/3       a       1.5 ms
-reserve   waiting_for_retry (in 2.00 s)  1/3       -       -         OutOfStock [E1]: none left
-ship      pending                        0/3       -       -
+STEP      STATE                                  ATTEMPTS  WORKER  DURATION  ERROR
+validate  complete                               1/3       a       1.5 ms
+reserve   waiting_for_retry (in 2.00 s)          1/3       -       -         OutOfStock [E1]: none left
+charge    in_progress ({\"done\": 1.0,  \"of\": 4})  1/3       -       -
+ship      pending                                0/3       -       -
 
 STEP      RESULT
 validate  {\"total\": 209.970,  \"id\":340282366920938463463374607431768211456}
@@ -222,5 +233,7 @@ validate  {\"total\": 209.970,  \"id\":340282366920938463463374607431768211456}
         let result = "\"result\":{\"total\": 209.970,\n \"id\":340282366920938463463374607431768211456}}";
         assert!(text.contains(result), "{text}");
         assert_eq!(text.matches("\"result\"").count(), 1);
+        assert!(text.contains("\"progress\":{\"done\": 1.0,\n \"of\": 4}}"), "{text}");
+        assert_eq!(text.matches("\"progress\"").count(), 1);
     }
 }
