@@ -30,8 +30,8 @@ module TaskerCore
     PARAMETERS = {
       'namespace' => 'text', 'name' => 'text', 'context' => 'json', 'version' => 'text', 'idempotency_key' => 'text',
       'priority' => 'integer', 'run_at' => 'timestamptz', 'bypass_steps' => 'text[]', 'initiator' => 'text',
-      'source_system' => 'text', 'reason' => 'text', 'tags' => 'text[]', 'correlation_id' => 'text', 'options' => 'json',
-      'traceparent' => 'text', 'tracestate' => 'text'
+      'source_system' => 'text', 'reason' => 'text', 'tags' => 'text[]', 'correlation_id' => 'text',
+      'options' => 'json', 'traceparent' => 'text', 'tracestate' => 'text'
     }.freeze
     # Seconds that the broker may take to note a template while an application's transaction is open.
     REGISTER_SECONDS = 1
