@@ -66,26 +66,33 @@ RSpec.describe 'the presence of tasker-worker' do
       end
     end
 
-    it 'gives no sign of life while the loop does not turn, nor for a watchdog of another process' do
+    def service(**environment)
+      environment = { NOTIFY_SOCKET: path, WATCHDOG_USEC: 20_000 }.merge(environment)
+      TaskerCore::CLI::ServiceManager.new(Logger.new(nil), environment.to_h { |name, value| [name.to_s, value.to_s] })
+    end
+
+    it 'gives no sign of life while the loop does not turn' do
+      allow(Process).to receive(:setproctitle)
       turns = false
-      worker = Struct.new(:name, :concurrency, :running_steps, :stopping?).new('w1', 5, [], false)
-      worker.define_singleton_method(:responsive?) { |_| turns }
-      worker.define_singleton_method(:wait_until_registered) { false }
       looks = Thread::Queue.new
-      worker.define_singleton_method(:running_steps) { looks << true and [] }
-      [Process.pid, 1].each do |pid|
-        environment = { 'NOTIFY_SOCKET' => path, 'WATCHDOG_USEC' => '20000', 'WATCHDOG_PID' => pid.to_s }
-        service = TaskerCore::CLI::ServiceManager.new(Logger.new(nil), environment)
-        presence = TaskerCore::CLI::Presence.new(worker, service)
-        allow(Process).to receive(:setproctitle)
-        presence.start
-        2.times { looks.pop }
-        turns = true
-        told(manager, 'WATCHDOG=1') if pid == Process.pid
-        turns = false
-        presence.stop
-        expect(told(manager, 'STATUS=0 of 5 busy')).to all(eq('STATUS=0 of 5 busy')) unless pid == Process.pid
-      end
+      worker = Struct.new(:name, :concurrency, :running_steps, :stopping?, :wait_until_registered)
+        .new('w1', 5, [], false)
+      worker.define_singleton_method(:responsive?) { |_| looks << true and turns }
+      presence = TaskerCore::CLI::Presence.new(worker, service).start
+      # What the first look has brought about is there at the second.
+      2.times { looks.pop }
+      texts = []
+      texts << manager.recv_nonblock(1000) while manager.wait_readable(0)
+      expect(texts).to eq(['STATUS=0 of 5 busy'])
+      turns = true
+      expect(told(manager, 'WATCHDOG=1')).to eq(['WATCHDOG=1'])
+    ensure
+      presence.stop
+    end
+
+    it 'feeds no watchdog of another process' do
+      expect(service(WATCHDOG_PID: Process.pid).watchdog_seconds).to eq(0.02)
+      expect(service(WATCHDOG_PID: 1).watchdog_seconds).to be_nil
     end
   end
 
