@@ -62,6 +62,22 @@ RSpec.describe 'tasker-worker with processes' do
                                               'message' => include('root does not exist (steps: rot)'))
   end
 
+  it 'passes on how far a step is' do
+    File.write(in_folder('tells.rb'), <<~RUBY)
+      class Tells < Waits
+        def process(_task, _sequence, step)
+          step.report_progress({ 'done' => 3 })
+          super
+        end
+      end
+    RUBY
+    launch('-p', '1')
+    request, @registration = broker.register(progress_bytes_max: 1000)
+    @identity = request.identity
+    execute({ 'a' => { handler: 'Tells' } })
+    expect(broker.expect('ReportProgress').fields).to include('step' => 'a', 'attempt' => 1, 'progress' => '{"done":3}')
+  end
+
   it 'sends heartbeats on time while all handlers compute' do
     broker.stop
     heartbeats = FakeBroker.new(heartbeats: :kept)

@@ -236,6 +236,12 @@ module TaskerCore
     end
 
     # @api private
+    # The application hears of it once, however many brokers there are.
+    def heartbeat_sent(session)
+      @hooks.fire_later(:heartbeat) if session.equal?(@sessions.first)
+    end
+
+    # @api private
     def session_left(session) = @logger.info("left the broker at #{session.endpoint}")
 
     # @api private

@@ -150,6 +150,7 @@ module TaskerCore
         when 'ended' then @owner.jobs_ended(self, rest.first.map { |row| ended(*row) })
         when 'ready' then @owner.child_ready(self)
         when 'ask' then ask(*rest)
+        when 'progress' then @jobs[rest.first]&.progressed(rest.last)
         end
       end
 

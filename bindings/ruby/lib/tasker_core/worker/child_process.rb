@@ -5,6 +5,7 @@ require_relative '../event_loop'
 require_relative 'channel'
 require_relative 'job'
 require_relative 'pool'
+require_relative 'progress'
 require_relative 'thread_dump'
 
 module TaskerCore
@@ -35,6 +36,9 @@ module TaskerCore
 
       # Result of a step that is not a parent. Called in handler threads.
       def fetch_result(task_id, name) = @process.ask(self, 'fetch_result', [task_id, name])
+
+      # Says how far it is. Called in handler threads.
+      def progressed(text) = @process.progressed(self, text)
     end
 
     # What a child of a supervisor does.
@@ -92,6 +96,7 @@ module TaskerCore
       # Called in handler threads.
 
       def started(job) = @marks.set(job.slot)
+      def progressed(job, text) = @progress.say(job, text)
 
       # Asks the supervisor.
       # @return [Object]
@@ -112,6 +117,7 @@ module TaskerCore
       def start
         @event_loop = EventLoop.new('tasker-child', logger: @logger) { |jobs| ended(jobs) }
         @event_loop.on_crash = ->(_) { @over.give(:orphaned) }
+        @progress = Progress.new(@event_loop) { |job, text| @channel.send('progress', job.slot, text) }
         @pool = Pool.new(@size, @runner) { |job| @event_loop.push(job) }
         @event_loop.start do
           @event_loop.add(@channel)

@@ -150,7 +150,7 @@ module TaskerCore
         started.each do |job|
           next job.state = :returned if job.stopped
 
-          @runner.fail(job, Errors::ProcessDiedError.new("#{how}, while it ran this step", retry_after: 0))
+          @runner.lose(job, Errors::ProcessDiedError.new("#{how}, while it ran this step", retry_after: 0))
         end
         started.each(&@on_end)
         others.each { |job| give_back(job) }

@@ -13,12 +13,11 @@ module TaskerCore
       end
 
       # Runs the hooks of this name.
-      def fire(name)
-        TaskerCore.configuration.lifecycle.fire(name, @worker) if TaskerCore.configuration.respond_to?(:lifecycle)
-      end
+      def fire(name) = lifecycle.fire(name, @worker)
 
       # Runs them soon, in the order of the calls. Of a name that still waits, this is one and the same.
       def fire_later(name)
+        return unless lifecycle.any?(name)
         return if @last == name && !@names.empty?
 
         @last = name
@@ -32,6 +31,8 @@ module TaskerCore
       end
 
       private
+
+      def lifecycle = TaskerCore.configuration.lifecycle
 
       def start
         @thread = Thread.new { loop { fire(@names.pop) } }

@@ -69,6 +69,15 @@ module TaskerCore
         job.state = :error
       end
 
+      # The outcome of a job whose process has died. The application hears of it in a thread of its own.
+      # @param error [Exception]
+      def lose(job, error)
+        job.attempt.error = error
+        self.fail(job, error)
+        failure = job.outcome['error']
+        Thread.new { tell(job, failure) } if @lifecycle.failures?
+      end
+
       # @param job [Job]
       # @return [Object] its handler
       def handler_for(job)

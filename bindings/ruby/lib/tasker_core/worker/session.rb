@@ -280,6 +280,7 @@ module TaskerCore
                    'free_slots' => [@profile['concurrency'] - in_flight, 0].max, 'in_flight' => in_flight,
                    'idle_ms' => @worker.idle_ms, 'load' => load_average }.compact
         @link.send('WorkerHeartbeat', fields)
+        @worker.heartbeat_sent(self)
       end
 
       def load_average
