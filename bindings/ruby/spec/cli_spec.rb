@@ -27,6 +27,7 @@ RSpec.describe 'tasker-worker' do
     'processes that are none' => [%w[-n ns -p -1], 'processes'],
     'a probe that cannot listen' => [%w[-n ns --probe-port 0 --probe-address 192.0.2.1], '192.0.2.1'],
     'a log level that is none' => [%w[--log-level loud], 'loud'],
+    'a log format that is none' => [%w[--log-format xml], 'xml'],
     'half of the keys' => [%w[-n ns --key-file w.key], 'belong together'],
     'a key that is not there' => [['-n', 'ns', '--key-file', './nowhere.key', '--server-key', 'x' * 40], 'nowhere.key'],
     'a configuration that is not there' => [%w[-n ns -C nowhere.toml], 'nowhere.toml']
@@ -47,6 +48,14 @@ RSpec.describe 'tasker-worker' do
     expect(request.fields).to include('name' => 'w1', 'concurrency' => 3, 'pid' => @process.pid)
     expect(request['templates']).to eq([{ 'template' => 'ns/flow@1.0.0', 'source' => File.join(folder, 'flow.yaml'),
                                           'yaml' => File.read(File.join(folder, 'flow.yaml')) }])
+  end
+
+  it 'writes lines for machines, with the step that runs' do
+    start('--log-format', 'json')
+    execute({ 'a' => { handler: 'Missing::Handler' } })
+    line = JSON.parse(log_until('failed in attempt 1').lines.last)
+    expect(line).to include('level' => 'WARN', 'target' => 'tasker', 'pid' => @process.pid, 'step' => 'a',
+                            'attempt' => 1, 'template' => 'ns/flow', 'message' => /Missing::Handler does not exist/)
   end
 
   it 'ends with 3 when the broker refuses it' do

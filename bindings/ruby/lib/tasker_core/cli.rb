@@ -57,6 +57,7 @@ module TaskerCore
       configuration.broker = options[:broker] if options[:broker]
       configuration.events = options[:events] if options[:events]
       configuration.logger.level = options[:log_level] if options[:log_level]
+      configuration.log_format = options[:log_format] if options[:log_format]
       choose_keys(options)
       options[:require].each { |path| load_application(path) }
     end

@@ -4,6 +4,7 @@ require 'logger'
 require_relative 'curve'
 require_relative 'handlers'
 require_relative 'lifecycle'
+require_relative 'log_format'
 require_relative 'middleware/chain'
 
 module TaskerCore
@@ -18,8 +19,11 @@ module TaskerCore
     attr_accessor :broker
     # @return [String, Array<String>] the broker's `events` endpoint, or several
     attr_accessor :events
-    # @return [Logger] where this library and its handlers write
-    attr_accessor :logger
+    # @return [Logger] where this library and its handlers write; what is written while a step runs says which
+    attr_reader :logger
+    # @return [Symbol, nil] `:text` or `:json`; nil leaves the logger's lines as they are
+    # @see LogFormat
+    attr_reader :log_format
     # @return [Numeric] seconds that a client waits for a reply unless told otherwise
     attr_accessor :request_timeout
     # @return [String] name of the environment: `development`, `production`
@@ -52,13 +56,28 @@ module TaskerCore
     def initialize
       @broker = BROKER
       @events = EVENTS
-      @logger = Logger.new($stderr, progname: 'tasker', level: Logger::INFO)
+      @logger = Logger.new($stderr, progname: 'tasker', level: Logger::INFO, formatter: LogFormat.for(:text))
       @request_timeout = 10
       @environment = ENV['TASKER_ENV'] || ENV['RAILS_ENV'] || ENV['RACK_ENV'] || 'development'
       @handlers = Handlers.new
       @lifecycle = Lifecycle.new(self)
       @worker_middleware = Middleware::Chain.new
       @client_middleware = Middleware::Chain.new
+    end
+
+    # @param logger [Logger]
+    def logger=(logger)
+      @logger = logger
+      apply_format if log_format
+    end
+
+    # Sets how the lines of the logger look, also of one that is set later.
+    # @param name [Symbol, String, nil]
+    # @raise [Errors::ConfigurationError]
+    def log_format=(name)
+      LogFormat.for(name) if name
+      @log_format = name&.to_sym
+      apply_format if name
     end
 
     # Has a block called in the life of each worker of this process. It runs in a thread where it may take its time, and
@@ -95,6 +114,12 @@ module TaskerCore
     # @param keys [Curve, Hash, nil] `server_public_key:` and `secret_key_file:`, see {Curve}
     def curve=(keys)
       @curve = Curve.from(keys)
+    end
+
+    private
+
+    def apply_format
+      logger.formatter = LogFormat.for(log_format, tagged: logger.respond_to?(:push_tags))
     end
   end
 end

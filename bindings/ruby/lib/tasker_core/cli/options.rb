@@ -17,6 +17,7 @@ module TaskerCore
       }.freeze
       FOR_WORKER = %i[events name concurrency processes max_memory_mb max_steps templates namespaces].freeze
       LEVELS = %w[debug info warn error fatal].freeze
+      FORMATS = %w[text json].freeze
       BANNER = <<~TEXT
         Runs the steps of workflows: registers with a Tasker Core broker, takes steps and reports their outcomes.
 
@@ -94,6 +95,7 @@ module TaskerCore
         one(:config, '-C', '--config FILE', 'configuration, TOML or YAML: its part "worker"')
         one(:environment, '-e', '--environment NAME', 'sets TASKER_ENV, RAILS_ENV and RACK_ENV')
         one(:log_level, '--log-level LEVEL', LEVELS, "#{LEVELS.join(', ')} (info)")
+        one(:log_format, '--log-format FORMAT', FORMATS, "#{FORMATS.join(', ')} (text, or the application's own)")
         @parser.on('-V', '--version', 'the version') { @text = "tasker-worker #{VERSION}" }
         @parser.on('-h', '--help', 'this text') { @text = @parser.help + FOOTER }
       end

@@ -4,6 +4,7 @@ require_relative '../errors'
 require_relative '../execution/attempt'
 require_relative '../instrumentation'
 require_relative '../json_text'
+require_relative '../log_format'
 require_relative '../promise'
 require_relative '../types'
 require_relative 'failure'
@@ -42,6 +43,7 @@ module TaskerCore
         @lifecycle = configuration.lifecycle
         @middleware = configuration.worker_middleware
         @instruments = Instrumentation.loaded
+        @tags = logger.respond_to?(:push_tags) && !logger.formatter.is_a?(LogFormat::Tagging)
       end
 
       # Called with {INTERRUPTS} masked: they can only ever hit the application's own code.
@@ -49,7 +51,7 @@ module TaskerCore
       def run(job)
         started_at = Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)
         started = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond)
-        outcome = @instruments.empty? ? ending_of(job) : instrumented(job)
+        outcome = @tags ? tagged(job) : instrumented(job)
         failed = outcome.key?('error')
         # The failure of a handler that was stopped is the stop's.
         return job.state = :returned if job.stopped && failed
@@ -89,7 +91,17 @@ module TaskerCore
 
       private
 
+      # With a logger that has tags; for others, {LogFormat} looks at what the thread is doing.
+      def tagged(job)
+        @logger.push_tags(LogFormat::Tag.new(job))
+        instrumented(job)
+      ensure
+        @logger.pop_tags
+      end
+
       def instrumented(job)
+        return ending_of(job) if @instruments.empty?
+
         Instrumentation.perform(@instruments, job, @logger) { ending_of(job) }
       end
 
