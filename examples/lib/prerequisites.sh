@@ -101,6 +101,10 @@ require_test_tools() {
   need yard command -v yard
   # The rounds of chaos: handlers that look into the database, and clocks that jump.
   need ruby-pg have_gems pg
+  # What applications enqueue from.
+  need ruby-sequel have_gems sequel
+  need ruby-rails have_gems rails active_record active_job
+  need ruby-bundler command -v bundle
   need faketime have_faketime
   need python3 command -v python3
   need python3-venv python3 -c 'import ensurepip, venv'

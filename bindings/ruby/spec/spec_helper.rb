@@ -12,7 +12,7 @@ RSpec.configure do |config|
   config.expect_with(:rspec) { |expectations| expectations.syntax = :expect }
   config.include Wire
   config.around do |example|
-    # A test that waits for something that never comes fails here, with a backtrace.
-    Timeout.timeout(30, &example)
+    # A test that waits for something that never comes fails here, with a backtrace. Programs take longer to start.
+    Timeout.timeout(example.metadata[:seconds] || 30, &example)
   end
 end

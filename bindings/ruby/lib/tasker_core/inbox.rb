@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require 'time'
 require_relative 'errors'
 require_relative 'client/outgoing'
 require_relative 'client/task_request'
@@ -33,11 +34,12 @@ module TaskerCore
       'source_system' => 'text', 'reason' => 'text', 'tags' => 'text[]', 'correlation_id' => 'text',
       'options' => 'json', 'traceparent' => 'text', 'tracestate' => 'text'
     }.freeze
+    KINDS = [ActiveRecord, Sequel, PG].freeze
     # Seconds that the broker may take to note a template while an application's transaction is open.
     REGISTER_SECONDS = 1
     # Seconds until a template is offered again that could not be.
     REGISTER_AGAIN_SECONDS = 30
-    private_constant :PRESENT, :PARAMETERS, :REGISTER_SECONDS, :REGISTER_AGAIN_SECONDS
+    private_constant :PRESENT, :PARAMETERS, :KINDS, :REGISTER_SECONDS, :REGISTER_AGAIN_SECONDS
 
     @mutex = Mutex.new
     @registered = {}
@@ -98,19 +100,23 @@ module TaskerCore
       private
 
       def adapter(connection)
-        connection = connection.call if connection.respond_to?(:call) && !connection.respond_to?(:exec_params)
-        kinds = [ActiveRecord, Sequel, PG]
-        kind = connection ? kinds.find { |candidate| candidate.for?(connection) } : kinds.find(&:loaded?)
-        return kind.new(connection || kind.default) if kind
+        return adapter_of(connection) if connection
 
-        if connection
-          raise Errors::ConfigurationError,
-                "#{connection.class} is no connection of ActiveRecord, Sequel or pg"
-        end
+        kind = KINDS.find(&:loaded?)
+        return kind.new(kind.default) if kind
 
         raise Errors::ConfigurationError,
               'transactional: needs ActiveRecord or Sequel, or a connection: transactional: CONNECTION, or ' \
               'TaskerCore.configure { |config| config.database = CONNECTION }'
+      end
+
+      # A database of Sequel can be called as well, and means something else by it.
+      def adapter_of(connection)
+        kind = KINDS.find { |candidate| candidate.for?(connection) }
+        return kind.new(connection) if kind
+        return adapter_of(connection.call) if connection.respond_to?(:call)
+
+        raise Errors::ConfigurationError, "#{connection.class} is no connection of ActiveRecord, Sequel or pg"
       end
     end
 
@@ -163,7 +169,7 @@ module TaskerCore
 
     def insert_row(request)
       fields = Client::TaskRequest.encode(request)
-      fields['run_at'] = Time.at(fields.delete('run_at_ms').to_r / 1000).utc if fields['run_at_ms']
+      fields['run_at'] = Time.at(fields.delete('run_at_ms').to_r / 1000).utc.iso8601(3) if fields['run_at_ms']
       @adapter.call('tasker.submit_task', PARAMETERS.slice(*fields.keys), fields)
       nil
     end
@@ -184,6 +190,11 @@ module TaskerCore
     end
 
     def defer(requests, submission)
+      unless @adapter.tells_of_commit?
+        raise Errors::ConfigurationError, 'a connection of pg does not tell when it commits: enqueue after the ' \
+                                          'transaction, or in a database that has tasker.submit_task'
+      end
+
       tasks = requests.map { |request| submission.task(request) }
       @adapter.after_commit do
         submission.submit(requests).zip(tasks) { |submitted, task| task.become(submitted) }

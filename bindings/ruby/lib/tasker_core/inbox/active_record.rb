@@ -49,8 +49,11 @@ module TaskerCore
           value = type.end_with?('[]') ? PG.array(values[name]) : values[name]
           "#{name} => #{@connection.quote(value)}::#{type}"
         end
-        @connection.select_value("SELECT #{function}(#{arguments.join(', ')})", 'Tasker enqueue')
+        # Not a `select`, which the query cache would answer without asking the database.
+        @connection.exec_query("SELECT #{function}(#{arguments.join(', ')})", 'Tasker enqueue').rows.first.first
       end
+
+      def tells_of_commit? = true
 
       # Calls the block after the outermost transaction, or at once when there is none.
       def after_commit(&block)

@@ -39,18 +39,17 @@ module TaskerCore
                                 types.map { |name, type| text(type, values[name]) })
       end
 
-      # It does not tell when its transaction ends; without one, that is now.
+      # Not of the end of a transaction that is open.
+      def tells_of_commit? = @connection.transaction_status == ::PG::PQTRANS_IDLE
+
+      # Calls the block when there is no transaction, and does not otherwise.
       def after_commit
-        yield if @connection.transaction_status == ::PG::PQTRANS_IDLE
+        yield if tells_of_commit?
       end
 
       private
 
-      def text(type, value)
-        return PG.array(value) if type.end_with?('[]')
-
-        value.is_a?(Time) ? value.iso8601(6) : value.to_s
-      end
+      def text(type, value) = type.end_with?('[]') ? PG.array(value) : value.to_s
     end
   end
 end

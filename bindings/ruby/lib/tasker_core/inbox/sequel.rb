@@ -33,11 +33,15 @@ module TaskerCore
       def call(function, types, values)
         arguments = types.map { |name, type| "#{name} => ?::#{type}" }
         bound = types.map { |name, type| type.end_with?('[]') ? PG.array(values[name]) : values[name] }
-        @database.fetch("SELECT #{function}(#{arguments.join(', ')})", *bound).single_value
+        # A database with replicas reads from them, unless told otherwise.
+        @database.fetch("SELECT #{function}(#{arguments.join(', ')})", *bound).server(:default).single_value
       end
 
-      # Calls the block after the transaction, or at once when there is none.
-      def after_commit(&block) = @database.after_commit(&block)
+      def tells_of_commit? = true
+
+      # Calls the block after the transaction, or at once when there is none; not at all when it, or the savepoint that
+      # it is in, is rolled back.
+      def after_commit(&block) = @database.after_commit(savepoint: true, &block)
     end
   end
 end
