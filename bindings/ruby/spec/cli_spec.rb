@@ -58,6 +58,11 @@ RSpec.describe 'tasker-worker' do
                             'attempt' => 1, 'template' => 'ns/flow', 'message' => /Missing::Handler does not exist/)
   end
 
+  it 'warns of limits for processes that it does not fork' do
+    launch('--max-steps', '10')
+    expect(log_until('max_steps')).to include('are for forked processes, and there are none')
+  end
+
   it 'ends with 3 when the broker refuses it' do
     launch
     request = broker.expect('RegisterWorker')

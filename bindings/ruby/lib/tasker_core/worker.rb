@@ -4,12 +4,11 @@ require 'etc'
 require 'securerandom'
 require 'socket'
 require_relative 'event_loop'
-require_relative 'worker/children'
 require_relative 'worker/control'
 require_relative 'worker/hooks'
 require_relative 'worker/overtime'
-require_relative 'worker/pool'
 require_relative 'worker/session'
+require_relative 'worker/staff'
 require_relative 'worker/templates'
 require_relative 'worker/vitals'
 
@@ -40,8 +39,6 @@ module TaskerCore
 
     # @return [String] the worker's name in the fleet
     attr_reader :name
-    # @return [Integer] steps at once, of all processes together
-    attr_reader :concurrency
     # @return [Exception, nil] why the worker ended by itself
     attr_reader :error
 
@@ -62,15 +59,11 @@ module TaskerCore
     # @raise [Errors::ConfigurationError]
     def initialize(broker: nil, events: nil, name: nil, concurrency: 5, processes: 0, max_memory_mb: 0, max_steps: 0,
                    templates: [], namespaces: [], workflows: nil, logger: nil, handlers: nil, curve: nil)
-      check_counts(concurrency:, processes:, max_memory_mb:, max_steps:)
-      @threads = concurrency
-      @processes = processes
-      @limits = { memory_mb: max_memory_mb, steps: max_steps }
+      @staff = Staff.new(concurrency:, processes:, max_memory_mb:, max_steps:)
       configuration = TaskerCore.configuration
       @brokers = Array(broker || configuration.broker)
       @events = Array(events)
       @name = name.to_s.empty? ? "#{Socket.gethostname}-#{Process.pid}" : name
-      @concurrency = @threads * [@processes, 1].max
       @templates = Templates.new(Array(templates), Array(namespaces), workflows)
       @logger = logger || configuration.logger
       @handlers = handlers || configuration.handlers
@@ -81,6 +74,9 @@ module TaskerCore
       @finishing = Promise.new
       @hooks = Hooks.new(self)
     end
+
+    # @return [Integer] steps at once, of all processes together
+    def concurrency = @staff.concurrency
 
     # Connects and begins to work; returns at once.
     # @return [self]
@@ -93,7 +89,7 @@ module TaskerCore
       @event_loop = EventLoop.new('tasker-worker', logger: @logger) { |jobs| ended(jobs) }
       @event_loop.before_sleep = -> { before_sleep }
       @event_loop.on_crash = ->(error) { finish(error) }
-      @pool = new_pool(runner)
+      @pool = @staff.pool(self, runner, @event_loop, @logger) { |job| @event_loop.push(job) }
       @vitals = Vitals.new(self, @event_loop, @pool)
       @overtime = Overtime.new(@event_loop, method(:open_batches)) { |job| interrupt(job) }
       introduction = profile
@@ -252,27 +248,9 @@ module TaskerCore
     private
 
     def open
-      @event_loop.add(@pool) if @processes.positive?
+      @event_loop.add(@pool) if @staff.forked?
       @sessions.each(&:open)
       @event_loop.add(Control.new(@events, @event_loop, self, @sessions, @logger)) if @events.any?
-    end
-
-    def check_counts(counts)
-      counts.each do |name, value|
-        least = name == :concurrency ? 1 : 0
-        next if value.is_a?(Integer) && value >= least
-
-        raise Errors::ConfigurationError, "#{name} has to be a whole number from #{least} on, not #{value.inspect}"
-      end
-    end
-
-    # Whatever ended there is handed to the loop, which reports it.
-    def new_pool(runner)
-      ended = ->(job) { @event_loop.push(job) }
-      return Pool.new(@threads, runner, &ended) if @processes.zero?
-
-      Children.new(@processes, @threads, runner, limits: @limits, worker: self, event_loop: @event_loop,
-                                                 logger: @logger, &ended)
     end
 
     # The same for all brokers: to each of them this is one process.

@@ -170,7 +170,7 @@ module TaskerCore
       end
 
       def answer(id, answer, error)
-        @channel.send('answer', id, answer, error && Marshal.dump(error)) unless @state == :ended
+        @channel.send('answer', id, answer, error) unless @state == :ended
       end
     end
   end

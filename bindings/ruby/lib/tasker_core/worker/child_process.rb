@@ -80,6 +80,7 @@ module TaskerCore
       # Works until the end of this process. Nothing of the supervisor's is unwound, and none of its exit hooks run.
       def run
         SIGNALS.each { |signal| Signal.trap(signal) { nil } }
+        Thread.current.name = 'tasker-child-main'
         title('starting')
         @worker.close_kept
         @hooks.fire(:fork)
@@ -107,7 +108,7 @@ module TaskerCore
           @channel.send('ask', @asked, job.slot, question, arguments)
         end
         value, error = answer.wait.last
-        raise Marshal.load(error) if error # rubocop:disable Security/MarshalLoad -- it comes from the supervisor
+        raise Marshal.load(error) if error # rubocop:disable Security/MarshalLoad -- its supervisor wrote it
 
         value
       end

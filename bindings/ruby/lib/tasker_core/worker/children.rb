@@ -128,16 +128,14 @@ module TaskerCore
       end
 
       # Questions take their time, as the loop's thread must not.
-      # @yield [answer, error] in the loop's thread
-      def asked(job, question, arguments)
-        raise ArgumentError, "#{question} is no question" unless QUESTIONS.include?(question)
-
+      # @yield [answer, error] in the loop's thread; the error as bytes
+      def asked(job, question, arguments, &answer)
         Thread.new do
-          answer = [job.batch.public_send(question, *arguments), nil]
+          answered = [ask(job, question, arguments), nil]
         rescue StandardError => e
-          answer = [nil, e]
+          answered = [nil, bytes(e)]
         ensure
-          @event_loop.post { yield(*answer) }
+          @event_loop.post { answer.call(*answered) }
         end
       end
 
@@ -160,6 +158,19 @@ module TaskerCore
       def hopeless(error) = @worker.pool_failed(error)
 
       private
+
+      def ask(job, question, arguments)
+        raise Errors::PermanentError, "#{question} is no question" unless QUESTIONS.include?(question)
+
+        job.batch.public_send(question, *arguments)
+      end
+
+      # Some errors have with them what cannot leave the process.
+      def bytes(error)
+        Marshal.dump(error)
+      rescue TypeError
+        Marshal.dump(Errors::RetryableError.new("#{error.class}: #{error.message}"))
+      end
 
       def channels = @nursery.children.map(&:channel)
       def tell_all(*message) = channels.each { |channel| channel.send(*message) }
