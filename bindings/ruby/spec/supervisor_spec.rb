@@ -224,6 +224,20 @@ RSpec.describe 'tasker-worker with processes' do
       expect(broker.waiting('ReportPartialResult')).to be_empty
     end
 
+    it 'does not wait for a child that does not end' do
+      start('-p', '2')
+      wait_for { children.size == 2 && result_of('WhoAmI')['status'] == 'complete' }
+      before = children
+      before.each { |pid| Process.kill('STOP', pid) }
+      Process.kill('TERM', @process.pid)
+      broker.expect('UnregisterWorker')
+      unregistered
+      expect(@process.value.exitstatus).to eq(0)
+      expect(before).to all(satisfy { |pid| gone?(pid) })
+    ensure
+      before.reject { |pid| gone?(pid) }.each { |pid| Process.kill('KILL', pid) }
+    end
+
     it 'leaves no child behind when it ends at once' do
       start('-p', '2')
       execute({ 'a' => { handler: 'Waits' } })
@@ -243,13 +257,21 @@ RSpec.describe 'tasker-worker with processes' do
       started('a')
       before = children
       expect(before.size).to eq(3)
-      # One that came later knows the others.
+      # One that came later knows the others, and may not be able to end.
       Process.kill('KILL', (before - [written('a.started').to_i]).first)
       wait_for { children.size == 3 && children != before }
-      before = children
+      newest = (children - before).first
+      log_until('takes its place')
+      wait_for { File.read("/proc/#{newest}/cmdline").include?('idle') }
+      Process.kill('STOP', newest)
+      others = children - [newest]
       Process.kill('KILL', @process.pid)
-      wait_for { before.all? { |pid| gone?(pid) } }
+      wait_for { others.all? { |pid| gone?(pid) } }
       expect(written('a.ended')).to eq('false')
+      Process.kill('CONT', newest)
+      wait_for { gone?(newest) }
+    ensure
+      Process.kill('KILL', newest) unless gone?(newest)
     end
   end
 

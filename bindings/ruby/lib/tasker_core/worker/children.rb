@@ -9,8 +9,8 @@ module TaskerCore
     #
     # 1. Hands each job to the child that has least to do, and keeps those for which no thread is free.
     # 2. Passes on what jobs ask, and what they are told.
-    # 3. Gives every job back, even when its child has died: as a failure if it had started, else as not started. What
-    #    is killed is not given back.
+    # 3. Gives every job back, even when its child has died: as a failure if it had started, unless the worker stops it,
+    #    else as not started.
     #
     # @api private
     class Children
@@ -25,7 +25,6 @@ module TaskerCore
         @worker = worker
         @on_end = on_end
         @waiting = []
-        @killed = false
         @nursery = Nursery.new(count, threads, self, event_loop: event_loop, logger: logger,
                                                      limits: limits) do |io, marks|
           ChildProcess.new(io, marks, size: threads, runner: runner, worker: worker, logger: logger).run
@@ -76,10 +75,9 @@ module TaskerCore
         end
       end
 
-      # Ends the children at once, whatever they do; their jobs are not given back. From any thread.
+      # Ends the children at once, whatever they do. From any thread.
       def kill
         @nursery.close
-        @killed = true
         @nursery.children.each(&:kill)
       end
 
@@ -143,8 +141,6 @@ module TaskerCore
       # @param started [Array<Job>] what it leaves
       # @param others [Array<Job>]
       def child_ended(how, started, others)
-        return if @killed
-
         started.each do |job|
           next job.state = :returned if job.stopped
 
