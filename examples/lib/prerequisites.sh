@@ -98,6 +98,7 @@ require_test_tools() {
   need rubocop command -v rubocop
   # Libraries that the gem works with where an application has them.
   need ruby-activesupport have_gems active_support
+  need ruby-faraday have_gems faraday
   need yard command -v yard
   # The rounds of chaos: handlers that look into the database, and clocks that jump.
   need ruby-pg have_gems pg

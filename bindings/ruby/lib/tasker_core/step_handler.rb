@@ -3,6 +3,8 @@
 module TaskerCore
   # Base of step handlers.
   module StepHandler
+    autoload :Api, File.expand_path('step_handler/api', __dir__)
+
     # A handler runs one step of a workflow. A subclass has `process(task, sequence, step)` or
     # `call(task, sequence, step)`; a new instance is made for each run, so instance variables are its own.
     #
