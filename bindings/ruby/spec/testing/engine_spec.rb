@@ -34,6 +34,13 @@ module EngineSpec
     step(:third, after: :second) { |ctx| [ctx.results[:first][:child], ctx.results[:second]] }
   end
 
+  class Traced < TaskerCore::Workflow
+    namespace :spec
+    step(:look) do
+      [TaskerCore::TraceContext.current.traceparent, TaskerCore::Execution::Attempt.current.step.name]
+    end
+  end
+
   class Raises < TaskerCore::Workflow
     namespace :spec
     step(:look) { RSpec::Expectations.fail_with('an expectation in a handler') if ctx.input[:fail] }
@@ -69,6 +76,13 @@ RSpec.describe TaskerCore::Testing, 'inline' do
     described_class.travel(1)
     expect(task.state).to eq('complete')
     expect(task.results).to eq('call' => 3, 'after' => 'done')
+  end
+
+  it 'runs steps in the trace of the request' do
+    trace = TaskerCore::TraceContext.generate
+    task = TaskerCore::TraceContext.with(trace) { EngineSpec::Traced.enqueue }
+    expect(task.results).to eq('look' => [trace.traceparent, 'look'])
+    expect(TaskerCore::Execution::Attempt.current).to be_nil
   end
 
   it 'waits for as long as the error says' do

@@ -69,7 +69,7 @@ module TaskerCore
       # @return [Attempt]
       def run
         runner = Runner.new(@handlers, TaskerCore.logger)
-        runner.run(@job)
+        Execution::Attempt.during(@job) { runner.run(@job) }
         @outcome = @job.outcome
         @exception = runner.exception
         self
