@@ -34,6 +34,11 @@ module TaskerCore
     attr_accessor :database
     # @return [Boolean] whether each change of a {Workflow} is a version of its own, whatever it says: for development
     attr_accessor :versions_follow_content
+    # @return [#call, nil] put around every step, its look-up of the handler included: takes a block and calls it. In a
+    #   Rails application it reloads changed code and gives connections back.
+    attr_accessor :reloader
+    # @return [#call, nil] takes the backtrace of a failure, as an Array of lines, and returns what is worth keeping
+    attr_accessor :backtrace_cleaner
     # @return [Curve, nil] keys for brokers that demand them
     attr_reader :curve
     # Put around every step that a worker of this process runs. Instances have `call(attempt)`, with an

@@ -27,7 +27,7 @@ module TaskerCore
         fields(class: class_name(error), message: message_of(error),
                code: error.respond_to?(:error_code) ? error.error_code : nil, retryable: retryable?(error),
                retry_after: error.respond_to?(:retry_after) ? error.retry_after : nil,
-               backtrace: error.backtrace, context: context)
+               backtrace: backtrace_of(error), context: context)
       end
 
       # @param result [Types::StepHandlerCallResult::Error]
@@ -39,6 +39,15 @@ module TaskerCore
                context: metadata[:context].is_a?(Hash) ? metadata[:context] : metadata.except(:retry_after))
       end
 
+      # @param error [Exception]
+      # @return [Array<String>, nil] without the lines that the application does not care for
+      def backtrace_of(error)
+        cleaner = TaskerCore.configuration.backtrace_cleaner
+        cleaner && error.backtrace ? cleaner.call(error.backtrace) : error.backtrace
+      end
+
+      # @param error [Exception]
+      # @return [Boolean] whether another attempt may help
       def retryable?(error)
         return error.retryable? if error.is_a?(Errors::Error) || error.is_a?(Workflow::Ruling)
 
@@ -98,7 +107,7 @@ module TaskerCore
         error_type
       end
 
-      private_class_method :retryable?, :fields, :class_name, :message_of, :after, :json, :text, :full_name
+      private_class_method :fields, :class_name, :message_of, :after, :json, :text, :full_name
     end
   end
 end

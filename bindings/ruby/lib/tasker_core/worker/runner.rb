@@ -36,10 +36,11 @@ module TaskerCore
     class Runner
       LET_IN = INTERRUPTS.to_h { |kind| [kind, :immediate] }.freeze
 
-      # @param configuration [Configuration] whose middleware and error handlers count
+      # @param configuration [Configuration] whose reloader, middleware and error handlers count
       def initialize(handlers, logger, configuration: TaskerCore.configuration)
         @handlers = handlers
         @logger = logger
+        @reloader = configuration.reloader
         @lifecycle = configuration.lifecycle
         @middleware = configuration.worker_middleware
         @instruments = Instrumentation.loaded
@@ -49,18 +50,7 @@ module TaskerCore
       # Called with {INTERRUPTS} masked: they can only ever hit the application's own code.
       # @param job [Job]
       def run(job)
-        started_at = Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)
-        started = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond)
-        outcome = @tags ? tagged(job) : instrumented(job)
-        failed = outcome.key?('error')
-        # The failure of a handler that was stopped is the stop's.
-        return job.state = :returned if job.stopped && failed
-
-        outcome['started_at_us'] = started_at
-        outcome['duration_us'] = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond) - started
-        tell(job, outcome['error']) if failed && @lifecycle.failures?
-        job.outcome = outcome
-        job.state = failed ? :error : :complete
+        @reloader ? reloaded(job) : attempt(job)
       end
 
       # The outcome of a job that cannot be run, or whose result the broker will not take.
@@ -90,6 +80,30 @@ module TaskerCore
       end
 
       private
+
+      # Around everything that is the application's. What is raised before the step has run, by code that does not load,
+      # is the step's failure; what comes after it changes nothing any more.
+      def reloaded(job)
+        @reloader.call { attempt(job) }
+      rescue Exception => e # rubocop:disable Lint/RescueException -- it runs the application's code
+        log(job, e)
+        self.fail(job, e) if job.state == :running
+      end
+
+      def attempt(job)
+        started_at = Process.clock_gettime(Process::CLOCK_REALTIME, :microsecond)
+        started = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond)
+        outcome = @tags ? tagged(job) : instrumented(job)
+        failed = outcome.key?('error')
+        # The failure of a handler that was stopped is the stop's.
+        return job.state = :returned if job.stopped && failed
+
+        outcome['started_at_us'] = started_at
+        outcome['duration_us'] = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond) - started
+        tell(job, outcome['error']) if failed && @lifecycle.failures?
+        job.outcome = outcome
+        job.state = failed ? :error : :complete
+      end
 
       # With a logger that has tags; for others, {LogFormat} looks at what the thread is doing.
       def tagged(job)
@@ -172,7 +186,7 @@ module TaskerCore
       def log(job, error)
         @logger.warn do
           "step #{job.step.name} of task #{job.task.task_id} failed in attempt #{job.step.attempt}: " \
-            "#{error.class}: #{error.message}\n#{error.backtrace&.first(3)&.join("\n")}"
+            "#{error.class}: #{error.message}\n#{Failure.backtrace_of(error)&.first(3)&.join("\n")}"
         end
       end
     end
