@@ -65,3 +65,5 @@ module TaskerCore
     end
   end
 end
+
+require_relative 'tasker_core/railtie' if defined?(Rails::Railtie)

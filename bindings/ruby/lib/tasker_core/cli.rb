@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative '../tasker_core'
+require_relative 'cli/application'
 require_relative 'cli/options'
 require_relative 'cli/presence'
 require_relative 'cli/probe'
@@ -53,13 +54,19 @@ module TaskerCore
 
     def prepare(options)
       choose_environment(options[:environment]) if options[:environment]
+      # An application may ask for them while it loads, and the command line still wins over what it sets itself.
+      configure(options)
+      options.under(Application.new(options[:require]).load(TaskerCore.logger))
+      configure(options)
+    end
+
+    def configure(options)
       configuration = TaskerCore.configuration
       configuration.broker = options[:broker] if options[:broker]
       configuration.events = options[:events] if options[:events]
       configuration.logger.level = options[:log_level] if options[:log_level]
       configuration.log_format = options[:log_format] if options[:log_format]
       choose_keys(options)
-      options[:require].each { |path| load_application(path) }
     end
 
     def choose_environment(name)
@@ -74,18 +81,6 @@ module TaskerCore
       raise Errors::ConfigurationError, '--server-key and --key-file belong together' unless server && file
 
       TaskerCore.configuration.curve = { server_public_key: server, secret_key_file: file }
-    end
-
-    def load_application(path)
-      if File.directory?(path)
-        return Dir[File.join(path, '**', '*.rb')].each do |file|
-                 require File.expand_path(file)
-               end
-      end
-
-      require(File.exist?(path) || File.exist?("#{path}.rb") ? File.expand_path(path) : path)
-    rescue LoadError => e
-      raise Errors::ConfigurationError, "#{path} cannot be loaded: #{e.message}"
     end
 
     def work(options)

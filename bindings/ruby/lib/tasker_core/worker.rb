@@ -51,6 +51,7 @@ module TaskerCore
     # @param max_steps [Integer] steps after which a forked process is replaced; 0: none
     # @param templates [Array<String>] template files, or folders of them; the broker registers them
     # @param namespaces [Array<String>] serve what is registered already: `namespace`, or `namespace/name[@version]`
+    # @param queues [Array<String>] queues of Active Job, as its adapter `:tasker` knows them; `*` for all
     # @param workflows [Array<Class>, nil] workflow classes to serve; when nil, all that are loaded, or those of them
     #   that `namespaces` name
     # @param logger [Logger]
@@ -58,13 +59,15 @@ module TaskerCore
     # @param curve [Curve, Hash, nil] keys for brokers that demand them: `server_public_key:`, `secret_key_file:`
     # @raise [Errors::ConfigurationError]
     def initialize(broker: nil, events: nil, name: nil, concurrency: 5, processes: 0, max_memory_mb: 0, max_steps: 0,
-                   templates: [], namespaces: [], workflows: nil, logger: nil, handlers: nil, curve: nil)
+                   templates: [], namespaces: [], queues: [], workflows: nil, logger: nil, handlers: nil,
+                   curve: nil)
       @staff = Staff.new(concurrency:, processes:, max_memory_mb:, max_steps:)
       configuration = TaskerCore.configuration
       @brokers = Array(broker || configuration.broker)
       @events = Array(events)
       @name = name.to_s.empty? ? "#{Socket.gethostname}-#{Process.pid}" : name
-      @templates = Templates.new(Array(templates), Array(namespaces), workflows)
+      @served = [Array(templates), Array(namespaces), workflows, Array(queues)].freeze
+      @templates = Templates.new(*@served)
       @logger = logger || configuration.logger
       @handlers = handlers || configuration.handlers
       @curve = Curve.from(curve) || configuration.curve
@@ -165,6 +168,18 @@ module TaskerCore
     # Replaces the forked processes by new ones, one after the other; each finishes what it has.
     # @return [void]
     def renew = @pool.roll
+
+    # Registers again when the workflow classes that are loaded have become others: for code that is reloaded.
+    # @return [Boolean] whether they have
+    def workflows_changed
+      templates = Templates.new(*@served)
+      return false if @sessions.nil? || templates.capabilities == @templates.capabilities
+
+      @logger.info('the workflows have changed; registering again')
+      @templates = templates
+      @event_loop.post { @sessions.each { |session| session.introduce('templates' => templates.capabilities) } }
+      true
+    end
 
     # The calls that follow come from sessions, in the loop's thread.
 

@@ -12,10 +12,10 @@ module TaskerCore
     # @api private
     class Options
       DEFAULTS = {
-        require: [], templates: [], namespaces: [], concurrency: 5, processes: 0, timeout_seconds: 25,
+        require: [], templates: [], namespaces: [], queues: [], concurrency: 5, processes: 0, timeout_seconds: 25,
         probe_address: '127.0.0.1'
       }.freeze
-      FOR_WORKER = %i[events name concurrency processes max_memory_mb max_steps templates namespaces].freeze
+      FOR_WORKER = %i[events name concurrency processes max_memory_mb max_steps templates namespaces queues].freeze
       LEVELS = %w[debug info warn error fatal].freeze
       FORMATS = %w[text json].freeze
       BANNER = <<~TEXT
@@ -56,8 +56,14 @@ module TaskerCore
         rest = @parser.parse(arguments)
         raise OptionParser::InvalidArgument, "#{rest.first} (tasker-worker takes options only)" if rest.any?
 
-        from_file = @given[:config] && @text.nil? ? ConfigFile.load(@given[:config]) : {}
-        @values = DEFAULTS.merge(from_file, @given)
+        @given = ConfigFile.load(@given[:config]).merge(@given) if @given[:config] && @text.nil?
+        @values = DEFAULTS.merge(@given)
+      end
+
+      # Takes these where nothing else was given.
+      # @param options [Hash{Symbol=>Object}]
+      def under(options)
+        @values = DEFAULTS.merge(options, @given)
       end
 
       def [](name) = @values[name]
@@ -68,10 +74,12 @@ module TaskerCore
       private
 
       def work_options
-        list(:require, '-r', '--require PATH', 'file, or folder of files, to load; may be repeated')
+        list(:require, '-r', '--require PATH', 'file, folder of files, or Rails application to load; may be',
+             'repeated (the Rails application in this folder)')
         list(:templates, '-T', '--templates PATH', 'template file, or folder of them; may be repeated')
         list(:namespaces, '-n', '--namespaces A,B', Array, 'serve what is registered already: namespaces,',
              'or single templates: namespace/name[@version]')
+        list(:queues, '-q', '--queues A,B', Array, "queues of Active Job to serve; '*' for all")
         one(:concurrency, '-c', '--concurrency N', Integer, 'steps at once, in each process (5)')
         one(:processes, '-p', '--processes N', Integer, 'processes to fork, which run the handlers while this one',
             'talks to the broker (0: handlers run in this one)')

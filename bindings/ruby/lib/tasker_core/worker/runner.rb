@@ -87,7 +87,7 @@ module TaskerCore
         @reloader.call { attempt(job) }
       rescue Exception => e # rubocop:disable Lint/RescueException -- it runs the application's code
         log(job, e)
-        self.fail(job, e) if job.state == :running
+        self.fail(job, e) unless job.outcome || job.state == :returned
       end
 
       def attempt(job)

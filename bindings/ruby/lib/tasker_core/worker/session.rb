@@ -102,6 +102,13 @@ module TaskerCore
         register if registered? || @state == :registering
       end
 
+      # Says this of the worker from now on.
+      # @param changes [Hash] fields of `RegisterWorker`
+      def introduce(changes)
+        @profile = @profile.merge(changes)
+        renew
+      end
+
       # Whether there is nobody to report to.
       def away? = !@link.up?
 

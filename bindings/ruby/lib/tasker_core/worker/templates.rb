@@ -3,6 +3,7 @@
 require 'date'
 require 'yaml'
 require_relative '../errors'
+require_relative '../job_queue'
 
 module TaskerCore
   class Worker
@@ -22,11 +23,13 @@ module TaskerCore
       # @param templates [Array<String>] files, and folders with `.yaml` and `.yml` files
       # @param namespaces [Array<String>] `namespace` or `namespace/name[@version]`, already known to the broker
       # @param workflows [Array<Class>, nil] workflow classes; when nil, those loaded that `namespaces` do not leave out
-      def initialize(templates, namespaces, workflows = nil)
+      # @param queues [Array<String>] queues of Active Job
+      def initialize(templates, namespaces, workflows = nil, queues = [])
         @handler_classes = []
         @capabilities = templates.flat_map { |path| from_path(path.to_s) }
         @capabilities += (workflows || loaded(namespaces.map(&:to_s))).map { |workflow| from_class(workflow) }
         @capabilities += namespaces.map { |served| { 'template' => key_of(served.to_s) } }
+        @capabilities += queues.map { |queue| JobQueue.capability(queue.to_s) }
         return if @capabilities.any?
 
         raise Errors::ConfigurationError, 'the worker serves nothing: give it workflow classes, templates or namespaces'
