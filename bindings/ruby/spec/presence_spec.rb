@@ -149,6 +149,25 @@ RSpec.describe 'the presence of tasker-worker' do
       writer.close
     end
 
+    # The process that runs handlers, once it is another one.
+    def other_than(pid)
+      loop do
+        process = get('/').last['processes'].find { |child| child['state'] == 'ready' && child['pid'] != pid }
+        return process['pid'] if process
+      end
+    end
+
+    it 'it listens in no other process' do
+      launch_with_probe('-p', '1')
+      first = other_than(nil)
+      Process.kill('KILL', first)
+      inodes = Dir["/proc/#{other_than(first)}/fd/*"].filter_map { |path| File.readlink(path)[/socket:\[(\d+)/, 1] }
+      rows = File.readlines('/proc/net/tcp').map(&:split)
+      listening = rows.select { |row| row[1].end_with?(format(':%04X', @port)) && row[3] == '0A' }.map { |row| row[9] }
+      expect(listening.size).to eq(1)
+      expect(inodes & listening).to be_empty
+    end
+
     it 'it refuses anything else' do
       launch_with_probe
       expect(get('/else').first).to eq(404)

@@ -41,6 +41,7 @@ module TaskerCore
       # There is no lock of Ruby to give way with.
       def attended = nil
 
+      # The worker drains: there is no need of further children.
       # @return [Array<Job>] those that no child has been handed yet
       def take_waiting
         @nursery.close
