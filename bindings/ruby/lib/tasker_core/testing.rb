@@ -124,6 +124,8 @@ module TaskerCore
       # @return [void]
       def clear
         engine.clear
+        client.forget
+        nil
       end
 
       # Makes templates in YAML known, as a worker does; workflow classes are known anyway.

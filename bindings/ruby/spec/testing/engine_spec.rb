@@ -187,6 +187,20 @@ RSpec.describe TaskerCore::Testing, 'inline' do
     expect(task.result(:third)).to eq([child, 'complete'])
   end
 
+  it 'runs thousands of steps and tasks without ado' do
+    steps = Array.new(1000) do |n|
+      { 'name' => "s#{n}", 'handler_class' => 'EngineSpec::Count', 'depends_on_steps' => n.zero? ? [] : ["s#{n - 1}"] }
+    end
+    count = 0
+    TaskerCore.register_handler('EngineSpec::Count') { count += 1 }
+    template = { 'namespace_name' => 'spec', 'name' => 'long', 'version' => '1.0.0', 'step_templates' => steps }
+    TaskerCore.client.register_template(template.to_yaml)
+    TaskerCore.client.initialize_task(namespace: 'spec', name: 'long')
+    expect(count).to eq(1000)
+    described_class.fake! { EngineSpec::Flaky.enqueue_all(Array.new(500) { { fails: 0 } }) }
+    expect(described_class.drain).to eq(1000)
+  end
+
   it 'lets failed expectations through, and the step as it was' do
     expect { EngineSpec::Raises.enqueue(fail: true) }
       .to raise_error(RSpec::Expectations::ExpectationNotMetError, 'an expectation in a handler')

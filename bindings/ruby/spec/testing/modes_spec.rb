@@ -134,13 +134,41 @@ RSpec.describe TaskerCore::Testing do
   end
 
   it 'enqueues after the commit when that is asked for' do
-    described_class.fake!
-    connection = Class.new do
-      def exec_params(*) = nil
-    end.new
-    expect { SpecWorkflows::Order.enqueue({ id: 1 }, transactional: connection) }
-      .to raise_error(TaskerCore::ConfigurationError)
-    expect(described_class.client).not_to respond_to(:announce_tasks)
+    described_class.inline!
+    after_commit = []
+    adapter = Object.new
+    adapter.define_singleton_method(:after_commit) { |&block| after_commit << block }
+    allow(TaskerCore::Inbox).to receive(:for).and_return(TaskerCore::Inbox.new(adapter, :any))
+    task = SpecWorkflows::Order.enqueue({ id: 4 }, transactional: true)
+    expect(task.id).to be_nil
+    expect(described_class.enqueued).to be_empty
+    after_commit.each(&:call)
+    expect(task).to be_complete
+    expect(TaskerCore.client).not_to respond_to(:announce_tasks)
+  end
+
+  it 'finds a task by its key' do
+    described_class.inline!
+    task = SpecWorkflows::Order.set(key: 'k').enqueue(id: 4)
+    expect(TaskerCore.client.find_task(namespace: 'spec', name: 'order', idempotency_key: 'k').task_id).to eq(task.id)
+    expect { TaskerCore.client.find_task(namespace: 'spec', name: 'order', idempotency_key: 'x') }
+      .to raise_error(TaskerCore::Errors::UnknownResourceError)
+  end
+
+  it 'runs the handlers of the present, whichever a template of that name had before' do
+    handled = []
+    TaskerCore.register_handler('ModesSpec::Note') { handled << 1 }
+    %w[One Two].each do |name|
+      handler = Class.new(TaskerCore::TaskHandler::Base)
+      handler.define_method(:initialize_task) { |request| request.tap { handled << name } }
+      TaskerCore.register_handler("ModesSpec::#{name}", handler)
+      described_class.inline!
+      TaskerCore.client.register_template("{namespace_name: spec, name: t, version: 1.0.0, task_handler_class: \
+        ModesSpec::#{name}, step_templates: [{name: a, handler_class: ModesSpec::Note}]}")
+      TaskerCore.client.initialize_task(namespace: 'spec', name: 't')
+      described_class.clear
+    end
+    expect(handled).to eq(['One', 1, 'Two', 1])
   end
 
   it 'takes requests of many threads' do

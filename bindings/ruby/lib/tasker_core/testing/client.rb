@@ -17,6 +17,12 @@ module TaskerCore
         @connection = answers
       end
 
+      # @api private
+      # Forgets which task handlers templates name.
+      def forget
+        @task_handlers = TaskHandlers.new(self, TaskerCore.configuration.handlers, TaskerCore.logger)
+      end
+
       # In inline mode time passes until the task has ended, without sleeping; in fake mode nothing happens.
       #
       # @param timeout [Numeric] seconds

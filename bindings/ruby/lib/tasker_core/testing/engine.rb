@@ -62,13 +62,15 @@ module TaskerCore
         template = registry.resolve(*request.values_at('namespace', 'name', 'version'))
         start_at = request['run_at_ms'] && clock.moment(request['run_at_ms'])
         task = TaskRun.new(template, request, created_at: clock.now, start_at: start_at)
-        bypassed = task.bypass_steps.map { |name| skippable(task, name) }
+        bypassed = task.bypass_steps.uniq.map { |name| skippable(task, name) }
         first = keep(task)
         return [first, true] unless first.equal?(task)
 
-        bypassed.each { |step| step.resolve('null', clock.now, bypassed: true) }
-        task.start if bypassed.any?
-        task.advance(clock.now)
+        bypassed.each do |step|
+          task.start
+          step.resolve('null', clock.now, bypassed: true)
+          task.advance(step, clock.now)
+        end
         [task, false]
       end
 
@@ -91,20 +93,17 @@ module TaskerCore
       # @param only [Selection, nil] the tasks that take part; all do when nil
       # @yieldreturn [Boolean] whether that was enough
       # @return [Integer] how many attempts ran
-      def pass_time(limit: nil, only: nil)
+      def pass_time(limit: nil, only: nil, &enough)
+        enough ||= -> { false }
         count = 0
-        busy = []
-        until block_given? && yield
-          task, due = following(only, busy)
-          break unless task && (limit.nil? || due <= limit)
+        busy = {}.compare_by_identity
+        until enough.call
+          due = due_next(only, busy, limit)
+          break if due.empty?
 
-          clock.advance_to(due)
-          ran = run(task)
-          # Another thread, or a handler that waits for this, runs it already.
-          busy << task if ran.zero?
-          count += ran
+          count += run_until(due, busy, &enough)
         end
-        clock.advance_to(limit) if limit && !(block_given? && yield)
+        clock.advance_to(limit) if limit && !enough.call
         count
       end
 
@@ -119,7 +118,7 @@ module TaskerCore
         refuse_state("step #{wrong.name} is #{wrong.state}; only a step in error can be reset", 'steps') if wrong
 
         steps.each(&:reset)
-        task.reopen
+        task.reopen(steps)
         steps.map(&:name)
       end
 
@@ -131,7 +130,7 @@ module TaskerCore
 
         task.reopen
         step.resolve(result, clock.now)
-        task.advance(clock.now)
+        task.advance(step, clock.now)
       end
 
       # @return [Array(Integer, Integer)] steps that ran, steps that waited
@@ -166,10 +165,28 @@ module TaskerCore
                           field: 'bypass_steps')
       end
 
-      def following(only, busy)
-        candidates = (only ? only.of(tasks) : tasks) - busy
-        waiting = candidates.filter_map { |task| task.due_at&.then { |due| [task, due] } }
-        waiting.min_by { |_, due| due }
+      # @return [Array<TaskRun>] what is due when the first of all is, or is due by now; empty when that is too late
+      def due_next(only, busy, limit)
+        waiting = tasks.reject { |task| task.finished? || busy.key?(task) }
+        waiting = only.of(waiting) if only
+        times = waiting.to_h { |task| [task, task.due_at] }.compact
+        first = times.values.min
+        return [] unless first && (limit.nil? || first <= limit)
+
+        clock.advance_to(first)
+        now = limit ? [clock.now, limit].min : clock.now
+        times.select { |_, time| time <= now }.sort_by.with_index { |(_, time), index| [time, index] }.map(&:first)
+      end
+
+      # @param busy [Hash] gets tasks that run already, in another thread or in the handler that asks
+      def run_until(due, busy)
+        due.sum do |task|
+          next 0 if yield
+
+          ran = run(task)
+          busy[task] = true if ran.zero?
+          ran
+        end
       end
 
       def perform(task, step)
@@ -191,7 +208,7 @@ module TaskerCore
 
         step.settle(outcome, clock.now)
         (outcome['events'] || []).each { |event| task.events << event_record(task, step, event) }
-        task.advance(clock.now)
+        task.advance(step, clock.now)
       end
 
       def step_fields(step)

@@ -11,7 +11,7 @@ module TaskerCore
     # A task that was enqueued in fake or inline mode: what {Testing.enqueued} lists.
     #
     # 1. Says what was asked for, after its way through JSON.
-    # 2. Keeps its steps, and the state that follows from theirs.
+    # 2. Keeps its steps, knows which of them can move, and the state that follows from theirs.
     class TaskRun
       # @return [String]
       attr_reader :id
@@ -41,6 +41,9 @@ module TaskerCore
         @context = template.context(request['context'])
         @steps = template.steps.map { |step| StepRun.new(step) }
         @by_name = @steps.to_h { |step| [step.name, step] }
+        @parents_left = template.steps.to_h { |step| [step.name, step.parents.size] }
+        # Those that are ready, run, or wait for their next attempt.
+        @movable = @steps.select { |step| ready?(step) }
         @created_at = created_at
         @enqueued_at = Time.now
         @start_at = start_at
@@ -99,8 +102,7 @@ module TaskerCore
       def due_at
         return if finished?
 
-        times = steps.filter_map { |step| step.retry_at || (start_at || created_at if ready?(step)) }
-        times.min
+        @movable.map { |step| due(step) }.min
       end
 
       # @api private
@@ -108,11 +110,11 @@ module TaskerCore
       def next_step(now)
         return if finished?
 
-        steps.find { |step| step.retry_at ? step.retry_at <= now : ready?(step) && (start_at || created_at) <= now }
+        @movable.find { |step| due(step) <= now }
       end
 
       # @api private
-      def ready?(step) = step.state == 'pending' && step.template.parents.all? { |parent| step(parent).satisfied? }
+      def ready?(step) = step.state == 'pending' && @parents_left[step.name].zero?
 
       # @api private
       def start
@@ -120,24 +122,31 @@ module TaskerCore
       end
 
       # @api private
-      def reopen
+      # @param steps [Array<StepRun>] those that may move again
+      def reopen(steps = [])
         @state = 'in_progress'
         @finished_at = nil
+        @movable |= steps
       end
 
       # @api private
       def cancel(now)
         attempt&.cancel
         steps.each { |step| step.cancel(now) unless step.finished_at }
+        @movable = []
         finish('cancelled', now)
       end
 
       # @api private
-      # Notes what follows from the states of the steps.
-      def advance(now)
-        steps.each { |step| @completed_steps |= [step.name] if step.state == 'complete' }
-        state = ending
-        finish(state, now) if state
+      # Notes what follows from the end of a step.
+      # @param step [StepRun]
+      def advance(step, now)
+        return unless step.finished_at
+
+        @movable -= [step]
+        @completed_steps << step.name if step.state == 'complete'
+        free_children(step) if step.satisfied?
+        finish(ending, now) if @movable.empty?
       end
 
       # @api private
@@ -157,10 +166,17 @@ module TaskerCore
         @finished_at = now
       end
 
+      def due(step) = step.retry_at || start_at || created_at
+
+      def free_children(step)
+        children = template.children[step.name]
+        children.each { |child| @parents_left[child] -= 1 }
+        @movable += children.map { |child| step(child) }.select { |child| ready?(child) }
+      end
+
+      # Where nothing can move, a step failed, or all are done.
       def ending
-        return if steps.any? { |step| %w[in_progress waiting_for_retry].include?(step.state) || ready?(step) }
         return 'error' if steps.any? { |step| step.state == 'error' }
-        return unless steps.all?(&:satisfied?)
 
         steps.any?(&:resolved?) ? 'resolved_manually' : 'complete'
       end

@@ -53,6 +53,13 @@ module TaskerCore
       # @return [StepTemplate, nil]
       def step(name) = @by_name[name]
 
+      # @return [Hash{String=>Array<String>}] names of the steps that wait for a step
+      def children
+        @children ||= steps.each_with_object(Hash.new([].freeze)) do |step, children|
+          step.parents.each { |parent| children[parent] += [step.name] }
+        end
+      end
+
       # @param text [String] JSON text of a request
       # @return [String] the same with the defaults laid under it, map by map
       def context(text) = laid_under(text, 'default_context')
