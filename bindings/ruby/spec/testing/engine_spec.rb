@@ -41,6 +41,11 @@ module EngineSpec
     end
   end
 
+  class Reports < TaskerCore::Workflow
+    namespace :spec
+    step(:count) { |ctx| 3.times { |n| ctx.progress(done: n) } }
+  end
+
   class Raises < TaskerCore::Workflow
     namespace :spec
     step(:look) { RSpec::Expectations.fail_with('an expectation in a handler') if ctx.input[:fail] }
@@ -121,6 +126,24 @@ RSpec.describe TaskerCore::Testing, 'inline' do
     again = EngineSpec::Flaky.set(wait: 60).enqueue(fails: 0)
     expect(again.state).to eq('pending')
     expect(again.wait(timeout: 61)).to eq('complete')
+  end
+
+  it 'is not set back by what runs on the way' do
+    late = nil
+    TaskerCore.register_handler('EngineSpec::Late') do
+      late = Time.now + 0.05
+      nil until Time.now >= late
+    end
+    TaskerCore.client.register_template(<<~YAML)
+      namespace_name: spec
+      name: late
+      version: 1.0.0
+      step_templates: [{ name: a, handler_class: EngineSpec::Late }]
+    YAML
+    start = Time.now
+    TaskerCore.client.initialize_task(namespace: 'spec', name: 'late', run_at: start + 60)
+    described_class.travel_to(start + 60)
+    expect(described_class.enqueued.first.finished_at).to be_between(start + 60.04, described_class.now)
   end
 
   it 'is as late as before when the block of a journey ends' do
@@ -224,6 +247,12 @@ RSpec.describe TaskerCore::Testing, 'inline' do
       .to match([hash_including('topic' => 'event.custom.spec.shipped', 'task_id' => task.id, 'step' => 'ship',
                                 'payload' => { 'id' => 4 })])
     expect { TaskerCore.client.subscribe { nil } }.to raise_error(TaskerCore::ConfigurationError, /Testing.events/)
+  end
+
+  it 'has what a step said last of its progress' do
+    task = EngineSpec::Reports.enqueue
+    expect(described_class.enqueued.first.step(:count).progress).to eq('done' => 2)
+    expect(task.status(steps: true).step(:count).progress).to be_nil
   end
 
   it 'lists, finds and describes like a broker' do

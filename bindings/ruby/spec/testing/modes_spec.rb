@@ -137,6 +137,7 @@ RSpec.describe TaskerCore::Testing do
     described_class.inline!
     after_commit = []
     adapter = Object.new
+    adapter.define_singleton_method(:tells_of_commit?) { true }
     adapter.define_singleton_method(:after_commit) { |&block| after_commit << block }
     allow(TaskerCore::Inbox).to receive(:for).and_return(TaskerCore::Inbox.new(adapter, :any))
     task = SpecWorkflows::Order.enqueue({ id: 4 }, transactional: true)

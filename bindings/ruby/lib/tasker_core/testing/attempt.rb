@@ -35,17 +35,7 @@ module TaskerCore
         end
       end
 
-      # What a step reports while it runs.
-      module Progress
-        # @return [Array] values as they would be read
-        def reported_progress = @reported_progress ||= []
-
-        def report_progress(value)
-          reported_progress << JsonText.load(JsonText.dump(value, place: 'progress'))
-          nil
-        end
-      end
-      private_constant :Runner, :Progress
+      private_constant :Runner
 
       # @return [Hash{String=>Object}] a `StepOutcome`
       attr_reader :outcome
@@ -53,6 +43,8 @@ module TaskerCore
       attr_reader :exception
       # @return [Execution::Step]
       attr_reader :step
+      # @return [Array<String>] what the step reported of its progress, as JSON text
+      attr_reader :progress
 
       # @param task [Hash{String=>Object}] a `BatchTask`
       # @param step [Hash{String=>Object}] a `BatchStep`
@@ -63,7 +55,8 @@ module TaskerCore
         @handlers = handlers
         fields = { 'batch_id' => SecureRandom.uuid, 'tasks' => [task], 'steps' => [{ **step, 'task' => 0 }] }
         @job = Worker::Batch.new(fields, self, Clock.now).jobs.first
-        @step = @job.step.extend(Progress)
+        @step = @job.step
+        @progress = []
       end
 
       # @return [Attempt]
@@ -78,11 +71,13 @@ module TaskerCore
       # Tells the handler that its outcome is not wanted any more.
       def cancel = @step.cancel!
 
-      # @return [Array] what the step reported
-      def progress = @step.reported_progress
-
       # The result of an earlier step, which a worker would have at hand or ask the broker for.
       def fetch_result(_task_id, name) = @results.call(name)
+
+      # A worker would send the latest of them, now and then.
+      def progressed(_job, text)
+        @progress << text
+      end
     end
   end
 end

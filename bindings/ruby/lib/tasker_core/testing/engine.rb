@@ -195,7 +195,7 @@ module TaskerCore
         attempt = Attempt.new(task.fields, step_fields(step)) { |name| result_text(task, name) }
         task.attempt = attempt
         attempt.run
-        step.progress.concat(attempt.progress)
+        step.progressed(attempt.progress)
         settle(task, step, attempt.outcome)
       ensure
         task.attempt = nil

@@ -45,7 +45,7 @@ module TaskerCore
         @fields = attempt.outcome
         @step = attempt.step
         @events = (@fields['events'] || []).map { |event| Event.new(event['name'], JsonText.load(event['payload'])) }
-        @progress = attempt.progress
+        @progress = attempt.progress.map { |text| JsonText.load(text) }
         @error = error_of(@fields['error'], attempt.exception) if @fields['error']
         freeze
       end

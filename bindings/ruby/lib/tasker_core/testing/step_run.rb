@@ -14,10 +14,8 @@ module TaskerCore
       attr_reader :attempts
       # @return [Time, nil] when the next attempt is due
       attr_reader :retry_at
-      # @return [Array] what its attempts have said of their progress
-      attr_reader :progress
       # @api private
-      attr_reader :template, :limit, :result_text, :failure, :finished_at, :duration_us
+      attr_reader :template, :limit, :result_text, :progress_text, :failure, :finished_at, :duration_us
 
       # @api private
       def initialize(template)
@@ -26,13 +24,14 @@ module TaskerCore
         @attempts = 0
         @limit = template.retry_limit
         @bypassed = false
-        @progress = []
       end
 
       # @return [String]
       def name = template.name
       # @return [Object, nil] frozen, with string or symbol keys
       def result = result_text && JsonText.load(result_text)
+      # @return [Object, nil] what it said last of its progress
+      def progress = progress_text && JsonText.load(progress_text)
       # @return [String, nil] class of the latest error
       def error_class = failure&.fetch('class')
       # @return [String, nil] message of the latest error
@@ -62,6 +61,10 @@ module TaskerCore
         @state = @before
         @attempts -= 1
       end
+
+      # @api private
+      # @param texts [Array<String>]
+      def progressed(texts) = @progress_text = texts.last || @progress_text
 
       # @api private
       # @param outcome [Hash] a `StepOutcome`
