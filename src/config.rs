@@ -198,6 +198,8 @@ pub struct Worker {
     pub max_steps: u64,
     /// How long a stopping worker waits for its steps.
     pub timeout_seconds: u64,
+    /// Of the lines of its log.
+    pub log_format: LogFormat,
     /// Namespaces to serve.
     pub namespaces: Vec<String>,
     /// Ruby files and folders to load.

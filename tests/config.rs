@@ -134,6 +134,7 @@ fn a_refusal_names_the_file_and_the_key() {
             "broker.toml: limits.peer_bytes_max: 33554431 is less than two messages (limits.message_bytes_max), 33554432",
         ),
         ("[log]\nformat = \"xml\"", "broker.toml: log.format: `xml` is neither text nor json"),
+        ("[worker]\nlog_format = \"xml\"", "broker.toml: worker.log_format: `xml` is neither text nor json"),
         (
             "[log]\nlevel = \"a=b=c\"",
             "broker.toml: log.level: `a=b=c` is not a log filter: error parsing level filter: expected one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5",

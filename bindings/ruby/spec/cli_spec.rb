@@ -51,7 +51,8 @@ RSpec.describe 'tasker-worker' do
   end
 
   it 'writes lines for machines, with the step that runs' do
-    start('--log-format', 'json')
+    File.write(File.join(folder, 'tasker.toml'), "[worker]\nlog_format = \"json\"\n")
+    start('-C', File.join(folder, 'tasker.toml'))
     execute({ 'a' => { handler: 'Missing::Handler' } })
     line = JSON.parse(log_until('failed in attempt 1').lines.last)
     expect(line).to include('level' => 'WARN', 'target' => 'tasker', 'pid' => @process.pid, 'step' => 'a',
@@ -61,6 +62,12 @@ RSpec.describe 'tasker-worker' do
   it 'warns of limits for processes that it does not fork' do
     launch('--max-steps', '10')
     expect(log_until('max_steps')).to include('are for forked processes, and there are none')
+  end
+
+  it 'writes lines as its option says, over the configuration' do
+    File.write(File.join(folder, 'tasker.toml'), "[worker]\nlog_format = \"json\"\n")
+    launch('-C', File.join(folder, 'tasker.toml'), '--log-format', 'text')
+    expect(log_until('connected to the broker').lines.last).to match(/\AI, .* INFO -- tasker: connected/)
   end
 
   it 'ends with 3 when the broker refuses it' do

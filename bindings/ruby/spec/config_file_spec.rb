@@ -46,6 +46,7 @@ RSpec.describe TaskerCore::ConfigFile do
     "[worker]\nprocesses = -1\n" => 'worker.processes has to be a whole number from 0 on, not -1',
     "[worker]\nnamespaces = \"a\"\n" => 'worker.namespaces has to be a list of texts',
     "[worker]\ntimeout_seconds = 2.5\n" => 'worker.timeout_seconds has to be a whole number from 0 to 3600, not 2.5',
+    "[worker]\nlog_format = \"xml\"\n" => 'worker.log_format has to be text or json, not "xml"',
     "[worker]\nbroker = [\"tcp://a:1\"]\n" => 'worker.broker has to be a text',
     "worker = 3\n" => 'worker has to be a table',
     "[worker\n" => 'is not TOML'

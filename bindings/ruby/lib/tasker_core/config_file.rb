@@ -21,6 +21,7 @@ module TaskerCore
       'max_steps' => ['a whole number from 0 on', ->(value) { count?(value) }],
       'timeout_seconds' => ['a whole number from 0 to 3600',
                             ->(value) { value.is_a?(Integer) && (0..3600).cover?(value) }],
+      'log_format' => ['text or json', ->(value) { %w[text json].include?(value) }],
       'namespaces' => ['a list of texts', ->(value) { texts?(value) }],
       'require' => ['a list of texts', ->(value) { texts?(value) }],
       'templates' => ['a list of texts', ->(value) { texts?(value) }]
