@@ -136,6 +136,8 @@ RSpec.shared_context 'with the program' do
   def started(name)
     path = File.join(folder, name)
     Thread.pass until File.exist?(path)
-    File.open(path, 'w')
+    # Kept, so that it is not closed while the handler is to go on.
+    (@writers ||= []) << File.open(path, 'w')
+    @writers.last
   end
 end
