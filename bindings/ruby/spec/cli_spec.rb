@@ -13,6 +13,8 @@ RSpec.describe 'tasker-worker' do
        --max-memory --max-steps --probe-port --probe-address --server-key --key-file TSTP TTIN USR2].each do |word|
       expect(output).to include(word)
     end
+    expect(output.lines.map(&:length)).to all(be < 120)
+    expect(output).to match(/^  USR2 +replace/).and match(/^  TTIN +write/)
     expect(run('--version')).to eq(["tasker-worker #{TaskerCore::VERSION}\n", 0])
   end
 

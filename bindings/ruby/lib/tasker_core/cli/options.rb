@@ -31,7 +31,7 @@ module TaskerCore
                       is interrupted and given back. A second one ends at once
           TSTP        take no more steps, finish those at hand, stay
           TTIN        write what every thread is doing to the log, of each process
-        USR2        replace the forked processes by new ones, one after the other
+          USR2        replace the forked processes by new ones, one after the other
 
         Exit codes:
           0  ended as asked, all results are stored      3  the broker refused this worker
