@@ -343,6 +343,29 @@ RSpec.describe 'tasker-worker with processes' do
     wait_for { children == [another] }
   end
 
+  it 'is there for programs of your own as well' do
+    File.write(in_folder('program.rb'), <<~RUBY)
+      require 'tasker_core'
+      TaskerCore.register_handler('Prints') { print("printed in \#{Process.pid}") }
+      at_exit { print('; exit hook of ', Process.pid) }
+      worker = TaskerCore::Worker.new(broker: ARGV.first, namespaces: ['ns'], processes: 1, logger: Logger.new(nil))
+      worker.start
+      $stdin.read
+      print('; stopped: ', worker.stop)
+    RUBY
+    library = File.expand_path('../lib', __dir__)
+    input, output, @process = Open3.popen2(RbConfig.ruby, '-I', library, in_folder('program.rb'), broker.endpoint)
+    @reader = Thread.new { output.read }
+    request, @registration = broker.register
+    @identity = request.identity
+    expect(result_of('Prints')['status']).to eq('complete')
+    child = children.first
+    input.close
+    broker.expect('UnregisterWorker')
+    unregistered
+    expect(@reader.value).to eq("printed in #{child}; stopped: true; exit hook of #{@process.pid}")
+  end
+
   it 'shows in the titles of its children what they run' do
     start('-p', '1', '--name', 'w1')
     execute({ 'a' => { handler: 'Waits' } })

@@ -179,6 +179,8 @@ module TaskerCore
         @hooks.fire_within(SHUTDOWN_SECONDS, :shutdown)
         # Handlers may have left clients open.
         AtExit.close_all if reason == :dismissed
+        # What handlers have printed; no exit hook does it.
+        [$stdout, $stderr].each(&:flush)
       end
 
       def running = @pool.running.map(&:description)
