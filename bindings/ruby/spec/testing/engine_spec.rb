@@ -286,6 +286,45 @@ RSpec.describe TaskerCore::Testing, 'inline' do
     end
   end
 
+  it 'lays what is said for this environment over a template' do
+    allow(TaskerCore.configuration).to receive(:environment).and_return('test')
+    TaskerCore.register_handler('EngineSpec::Config') { |task, _, step| [step.retry_limit, step.inputs, task.context] }
+    TaskerCore.client.register_template(<<~YAML)
+      namespace_name: spec
+      name: over
+      version: 1.0.0
+      default_context: { at: { a: 1, b: 1 } }
+      step_templates:
+        - { name: one, handler_class: EngineSpec::Config, handler_config: { x: { y: 1, z: 1 } } }
+        - { name: two, handler_class: EngineSpec::Config, default_retry_limit: 9 }
+      environments:
+        test:
+          default_context: { at: { b: 2 } }
+          step_templates: [{ name: two, default_retry_limit: 8, handler_config: { y: 1 } }]
+          step_overrides: { one: { retry_limit: 5, handler_config: { x: { z: 2 } } }, two: { retry_limit: 7 } }
+        production:
+          step_overrides: { one: { retry_limit: 6 } }
+    YAML
+    id = TaskerCore.client.initialize_task(namespace: 'spec', name: 'over', context: { at: { c: 3 } }).task_id
+    at = { 'at' => { 'a' => 1, 'b' => 2, 'c' => 3 } }
+    expect(TaskerCore.client.task_status(id, results: :all).results)
+      .to eq('one' => [5, { 'x' => { 'y' => 1, 'z' => 2 } }, at], 'two' => [7, { 'y' => 1 }, at])
+  end
+
+  it 'waits until a date, and longer after each failure' do
+    task = EngineSpec::Flaky.enqueue(fails: 1, after: (Time.now + 100).httpdate)
+    expect(task.wait(timeout: 90)).to be_nil
+    expect(task.wait(timeout: 11)).to eq('complete')
+    backoff = TaskerCore::Testing::Backoff
+    waits = ->(given) { (1..4).map { |attempt| backoff.new(given).delay(attempt) } }
+    expect(waits.call(nil)).to eq([1, 2, 4, 8])
+    expect(waits.call('linear')).to eq([1, 2, 3, 4])
+    expect(waits.call('kind' => 'fixed', 'base_seconds' => 0.5)).to eq([0.5] * 4)
+    expect(waits.call('base_seconds' => 100)).to eq([100, 200, 300, 300])
+    expect(backoff.asked('86401')).to eq(86_400)
+    expect(backoff.asked('soon')).to be_nil
+  end
+
   it 'refuses another content under the same version' do
     yaml = "namespace_name: spec\nname: t\nversion: 1.0.0\nstep_templates: [{name: a, handler_class: A}]"
     expect(TaskerCore.client.register_template(yaml).created).to be(true)

@@ -56,6 +56,10 @@ RSpec.describe TaskerCore::Testing::StepHarness do
     publishing = Class.new(TaskerCore::StepHandler::Base) { def process(*) = publish_event(:done, 1) }
     expect(run(publishing, events: [:done]).events.map(&:name)).to eq(['done'])
     expect(run(publishing)).to be_failed
+    busy = ->(*) { raise TaskerCore::RetryableError.new('busy', retry_after: 1.5) }
+    expect(run(busy, attempt: 2)).to be_retried
+    expect(run(busy, attempt: 2).error.retry_after).to eq(1.5)
+    expect(run(busy, attempt: 3)).not_to be_retried
   end
 
   it 'runs a step of a template in YAML' do

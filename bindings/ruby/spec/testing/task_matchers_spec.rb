@@ -50,6 +50,8 @@ RSpec.describe TaskerCore::Testing::Matchers do
     expect(task).to have_failed_step(:charge).with_error('TaskerCore::Errors::PermanentError', /stolen/)
     expect(task).to have_failed_step(:charge).with_error(StandardError)
     expect(task).not_to have_failed_step(:charge).with_error(KeyError)
+    expect(task).not_to have_failed_step(:charge).with_error('PermanentError')
+    expect(task).not_to have_failed_step(:charge).with_error(code: 'GONE')
     expect(task).not_to have_failed_step(:charge).with_error(nil, 'stolen')
     expect(task).not_to have_failed_step(:validate)
     expect(order).not_to have_failed_step(:charge)
