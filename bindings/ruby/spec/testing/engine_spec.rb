@@ -109,6 +109,19 @@ RSpec.describe TaskerCore::Testing, 'inline' do
     expect(task.state).to eq('complete')
   end
 
+  it 'gives as many attempts as at first when told to begin anew' do
+    task = EngineSpec::Flaky.enqueue(fails: 5)
+    expect(task.wait(timeout: 60)).to eq('error')
+    task.retry
+    expect(task.wait(timeout: 60)).to eq('complete')
+    expect(task.result(:call)).to eq(6)
+    task = EngineSpec::Flaky.enqueue(fails: 6)
+    expect(task.wait(timeout: 60)).to eq('error')
+    task.retry
+    expect(task.wait(timeout: 60)).to eq('error')
+    expect(attempts(task)).to eq(6)
+  end
+
   it 'follows a clock that others have moved' do
     task = EngineSpec::Flaky.enqueue(fails: 1, after: 600)
     later = Time.now + 601

@@ -60,6 +60,11 @@ module TaskerCore
       # @return [ErrorRule, nil] the latest that speaks of this error
       def rule_for(error) = @rules.find { |rule| rule.for?(error) }
 
+      # As many as any rule may ask for; {StepRun} ends a step whose rule has fewer.
+      # @param step [StepDefinition]
+      # @return [Integer] most attempts of whatever error
+      def attempts_max(step) = [step.attempts, *rules.filter_map(&:attempts)].max
+
       private
 
       def parent_hint(step, parent)

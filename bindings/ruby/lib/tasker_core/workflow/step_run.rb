@@ -75,7 +75,13 @@ module TaskerCore
         rule = @workflow.definition.rule_for(error)
         limit = rule&.attempts || @definition.attempts
         retryable = rule ? rule.retryable? : retryable?(error)
-        Ruling.give(error, retryable: retryable && step.attempt < limit, wait: rule&.wait(step.attempt))
+        Ruling.give(error, retryable: retryable && attempt_since_reset(step) < limit, wait: rule&.wait(step.attempt))
+      end
+
+      # An operator who retries a step has given it new attempts on top of those that it had.
+      def attempt_since_reset(step)
+        given = step.retry_limit - @workflow.definition.attempts_max(@definition)
+        given.positive? ? step.attempt - given : step.attempt
       end
 
       def retryable?(error)

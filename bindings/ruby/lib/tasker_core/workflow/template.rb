@@ -66,17 +66,14 @@ module TaskerCore
               "#{step} has nothing that runs it: a block, a method #{step.name}, or handler:"
       end
 
-      # As many attempts as any rule may ask for: {StepRun} ends those that have fewer.
       def content
         {
           'description' => definition.description, 'task_handler_class' => definition.task_handler&.to_s,
           'schema' => Template.plain(definition.input_schema),
           'default_context' => Template.plain(definition.input_defaults),
-          'step_templates' => definition.steps.map { |step| step.to_h(@workflow, attempts_max(step)) }
+          'step_templates' => definition.steps.map { |step| step.to_h(@workflow, definition.attempts_max(step)) }
         }.compact
       end
-
-      def attempts_max(step) = [step.attempts, *definition.rules.filter_map(&:attempts)].max
 
       def versioned
         declared = definition.version
