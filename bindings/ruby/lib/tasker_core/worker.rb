@@ -1,12 +1,11 @@
 # frozen_string_literal: true
 
-require 'etc'
-require 'securerandom'
 require 'socket'
 require_relative 'event_loop'
 require_relative 'worker/control'
 require_relative 'worker/hooks'
 require_relative 'worker/overtime'
+require_relative 'worker/profile'
 require_relative 'worker/session'
 require_relative 'worker/staff'
 require_relative 'worker/templates'
@@ -66,8 +65,7 @@ module TaskerCore
       @brokers = Array(broker || configuration.broker)
       @events = Array(events)
       @name = name.to_s.empty? ? "#{Socket.gethostname}-#{Process.pid}" : name
-      @served = [Array(templates), Array(namespaces), workflows, Array(queues)].freeze
-      @templates = Templates.new(*@served)
+      @templates = Templates.new(templates, namespaces, workflows, queues)
       @logger = logger || configuration.logger
       @handlers = handlers || configuration.handlers
       @curve = Curve.from(curve) || configuration.curve
@@ -95,7 +93,7 @@ module TaskerCore
       @pool = @staff.pool(self, runner, @event_loop, @logger) { |job| @event_loop.push(job) }
       @vitals = Vitals.new(self, @event_loop, @pool)
       @overtime = Overtime.new(@event_loop, method(:open_batches)) { |job| interrupt(job) }
-      introduction = profile
+      introduction = Profile.of(self, @templates)
       @sessions = @brokers.map { |url| Session.new(url, @event_loop, self, runner, introduction, @logger) }
       @event_loop.start { open }
       self
@@ -170,15 +168,12 @@ module TaskerCore
     def renew = @pool.roll
 
     # Registers again when the workflow classes that are loaded have become others: for code that is reloaded.
-    # @return [Boolean] whether they have
+    # @return [void]
     def workflows_changed
-      templates = Templates.new(*@served)
-      return false if @sessions.nil? || templates.capabilities == @templates.capabilities
+      return unless @sessions && @templates.renew
 
       @logger.info('the workflows have changed; registering again')
-      @templates = templates
-      @event_loop.post { @sessions.each { |session| session.introduce('templates' => templates.capabilities) } }
-      true
+      @event_loop.post { @sessions.each { |session| session.introduce('templates' => @templates.capabilities) } }
     end
 
     # The calls that follow come from sessions, in the loop's thread.
@@ -266,15 +261,6 @@ module TaskerCore
       @event_loop.add(@pool) if @staff.forked?
       @sessions.each(&:open)
       @event_loop.add(Control.new(@events, @event_loop, self, @sessions, @logger)) if @events.any?
-    end
-
-    # The same for all brokers: to each of them this is one process.
-    def profile
-      {
-        'name' => name, 'incarnation' => SecureRandom.uuid, 'templates' => @templates.capabilities,
-        'concurrency' => concurrency, 'host' => Socket.gethostname, 'pid' => Process.pid,
-        'language' => "ruby #{RUBY_VERSION}", 'library' => "tasker_core #{VERSION}"
-      }
     end
 
     def ended(jobs)

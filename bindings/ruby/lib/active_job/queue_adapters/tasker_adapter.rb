@@ -23,14 +23,13 @@ module ActiveJob
     #     config.active_job.queue_adapter = ActiveJob::QueueAdapters::TaskerAdapter.new(transactional: true)
     #
     # @see TaskerCore::Inbox
-    class TaskerAdapter < (defined?(AbstractAdapter) ? AbstractAdapter : Object)
+    class TaskerAdapter
       # The broker's priorities are 32 bits wide.
       PRIORITIES = (-(2**31)..((2**31) - 1))
       private_constant :PRIORITIES
 
       # @param transactional [Boolean, Symbol, Object] see {TaskerCore::Workflow::Enqueuing#enqueue}
       def initialize(transactional: false)
-        super()
         @transactional = transactional
       end
 
@@ -54,6 +53,9 @@ module ActiveJob
           some.zip(tasks).count { |job, task| enqueued?(job, task) }
         end
       end
+
+      # @return [Boolean] whether a job that can be interrupted is to stop now: the worker returns its step by itself
+      def stopping? = false
 
       # @return [Boolean] whether Rails is to wait for the commit
       def enqueue_after_transaction_commit? = !@transactional

@@ -25,14 +25,23 @@ module TaskerCore
       # @param workflows [Array<Class>, nil] workflow classes; when nil, those loaded that `namespaces` do not leave out
       # @param queues [Array<String>] queues of Active Job
       def initialize(templates, namespaces, workflows = nil, queues = [])
+        @paths = Array(templates).map(&:to_s)
+        @namespaces = Array(namespaces).map(&:to_s)
+        @workflows = workflows && Array(workflows)
+        @queues = Array(queues).map(&:to_s)
         @handler_classes = []
-        @capabilities = templates.flat_map { |path| from_path(path.to_s) }
-        @capabilities += (workflows || loaded(namespaces.map(&:to_s))).map { |workflow| from_class(workflow) }
-        @capabilities += namespaces.map { |served| { 'template' => key_of(served.to_s) } }
-        @capabilities += queues.map { |queue| JobQueue.capability(queue.to_s) }
+        @capabilities = look
         return if @capabilities.any?
 
         raise Errors::ConfigurationError, 'the worker serves nothing: give it workflow classes, templates or namespaces'
+      end
+
+      # Looks again at files and classes.
+      # @return [Boolean] whether they have become others
+      def renew
+        before = @capabilities
+        @capabilities = look
+        @capabilities != before
       end
 
       # @param handlers [Handlers] where the classes are looked up
@@ -45,6 +54,15 @@ module TaskerCore
       end
 
       private
+
+      def look
+        [
+          *@paths.flat_map { |path| from_path(path) },
+          *(@workflows || loaded(@namespaces)).map { |workflow| from_class(workflow) },
+          *@namespaces.map { |served| { 'template' => key_of(served) } },
+          *@queues.map { |queue| JobQueue.capability(queue) }
+        ]
+      end
 
       def key_of(served)
         unless SERVED.match?(served)
