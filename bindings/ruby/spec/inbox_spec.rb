@@ -2,7 +2,7 @@
 
 require 'support/child'
 require 'support/inbox_databases'
-require 'support/real_broker'
+require 'support/test_broker'
 
 module InboxSpec
   class Note < TaskerCore::Workflow
@@ -16,7 +16,7 @@ end
 RSpec.describe TaskerCore::Inbox, seconds: 60 do
   include Child
 
-  let!(:broker) { RealBroker.shared }
+  let!(:broker) { TestBroker.shared }
   let(:client) { TaskerCore::Client.new(broker: broker.work, logger: Logger.new(StringIO.new)) }
   let(:workflow) { InboxSpec::Note }
   # Tells the tasks of this example from others.
@@ -32,7 +32,7 @@ RSpec.describe TaskerCore::Inbox, seconds: 60 do
         config.broker = broker.work
         config.logger = Logger.new(log)
       end
-      yield kind.new({ **broker.connection, **{ database: database }.compact })
+      yield kind.new({ **broker.database_config, **{ database: database }.compact })
     end
   end
 
@@ -109,7 +109,7 @@ RSpec.describe TaskerCore::Inbox, seconds: 60 do
   context 'with a database that has no inbox' do
     before(:context) do
       in_child do
-        InboxDatabases::Bare.new(RealBroker.shared.connection).handle.exec('CREATE DATABASE bare')
+        InboxDatabases::Bare.new(TestBroker.shared.database_config).handle.exec('CREATE DATABASE bare')
         nil
       end
     end

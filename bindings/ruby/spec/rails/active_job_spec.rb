@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
 require 'support/rails_application'
-require 'support/real_broker'
+require 'support/test_broker'
 
-RSpec.describe 'the adapter of Active Job', seconds: 240 do
+RSpec.describe 'the adapter of Active Job', seconds: 90 do
   before(:context) do
-    @app = RailsApplication.new(RealBroker.shared)
+    @app = RailsApplication.new(TestBroker.shared)
     @app.edit('config/application.rb') do |text|
       text.sub(/load_defaults .*\n/, <<~RUBY)
         \\0

@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
 require 'support/rails_application'
-require 'support/real_broker'
+require 'support/test_broker'
 
 # From `rails new` to a workflow that runs, with the real broker, whose database is the application's as well.
 RSpec.describe 'a Rails application', seconds: 240 do
   before(:context) do
-    @app = RailsApplication.new(RealBroker.shared)
+    @app = RailsApplication.new(TestBroker.shared)
     @app.run('bin/rails', 'generate', 'tasker:install')
     @app.run('bin/rails', 'generate', 'tasker:workflow', 'OrderFulfillment', 'validate', 'reserve:validate',
              'charge:validate', 'ship:reserve,charge')

@@ -49,7 +49,7 @@ module InboxDatabases
   class Record
     def initialize(connection)
       require 'active_record'
-      ActiveRecord::Base.establish_connection(adapter: 'postgresql', **connection)
+      ActiveRecord::Base.establish_connection(connection)
     end
 
     def handle = ActiveRecord::Base

@@ -16,7 +16,7 @@ class RailsApplication
   # @return [Hash{Symbol=>String}] variables of all its processes
   attr_reader :environment
 
-  # @param broker [RealBroker]
+  # @param broker [TaskerCore::Testing::Broker]
   def initialize(broker)
     @broker = broker
     @folder = Dir.mktmpdir('tasker-rails')
@@ -27,9 +27,11 @@ class RailsApplication
     # The one that `rails new` writes asks for gems that Debian has under other versions.
     write('Gemfile', "source 'https://rubygems.org'\ngem 'rails'\ngem 'pg'\ngem 'tasker_core', path: '#{GEM}'\n")
     FileUtils.rm_f(path('.ruby-version'))
-    database = { adapter: 'postgresql', pool: 10, **broker.connection }.transform_keys(&:to_s)
+    database = { pool: 10, **broker.database_config }.transform_keys(&:to_s)
     run('bundle', 'binstubs', 'tasker_core')
-    write('config/database.yml', %w[development test production].to_h { |name| [name, database] }.to_yaml)
+    # Rails makes the database of tests anew whenever it likes.
+    tests = database.merge('database' => 'shop_test')
+    write('config/database.yml', { 'development' => database, 'test' => tests, 'production' => database }.to_yaml)
   end
 
   def path(name) = File.join(root, name)
@@ -55,7 +57,7 @@ class RailsApplication
 
   # @return [Array(String, Integer)] what the command wrote, and its exit code
   def try(*command, **environment)
-    output, status = Open3.capture2e(variables(environment), *command, chdir: root, unsetenv_others: false)
+    output, status = Open3.capture2e(variables(environment), *command, chdir: root)
     [output, status.exitstatus]
   end
 
@@ -68,11 +70,11 @@ class RailsApplication
     JSON.parse(output[/^RESULT (.*)$/, 1]).first
   end
 
-  # Starts `tasker-worker` in the folder of the application, and waits until it is registered.
+  # Starts `tasker-worker` in the folder of the application, or another one, and waits until it is registered.
   # @return [Worker]
-  def start_worker(*options, **environment)
+  def start_worker(*options, folder: root, **environment)
     log = File.join(@folder, "worker-#{@workers.size}.log")
-    pid = Process.spawn(variables(environment), 'bin/tasker-worker', *options, chdir: root, out: log, err: log)
+    pid = Process.spawn(variables(environment), path('bin/tasker-worker'), *options, chdir: folder, out: log, err: log)
     worker = Worker.new(pid, log)
     @workers << worker
     worker.wait_for(/is registered/)
