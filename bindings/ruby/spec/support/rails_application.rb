@@ -25,7 +25,8 @@ class RailsApplication
     @environment = {}
     run_in(@folder, {}, 'rails', 'new', 'shop', '--database=postgresql', *WITHOUT.map { |it| "--skip-#{it}" })
     # The one that `rails new` writes asks for gems that Debian has under other versions.
-    write('Gemfile', "source 'https://rubygems.org'\ngem 'rails'\ngem 'pg'\ngem 'tasker_core', path: '#{GEM}'\n")
+    write('Gemfile', "source 'https://rubygems.org'\ngem 'rails'\ngem 'pg'\ngem 'rspec'\n" \
+                     "gem 'tasker_core', path: '#{GEM}'\n")
     FileUtils.rm_f(path('.ruby-version'))
     database = { pool: 10, **broker.database_config }.transform_keys(&:to_s)
     run('bundle', 'binstubs', 'tasker_core')
