@@ -20,7 +20,7 @@ RSpec.describe 'a Rails application', seconds: 240 do
 
   attr_reader :app
 
-  def wait_and_tell = 'task.wait(timeout: 30).then { |state| { state: state, results: task.results } }'
+  def wait_and_tell = 'task.wait(timeout: 20).then { |state| { state: state, results: task.results } }'
 
   it 'enqueues with its transaction, runs it on a worker, and reloads what is edited' do
     before_worker = app.ruby(<<~RUBY)
