@@ -57,6 +57,18 @@ RSpec.describe 'hooks of tasker-worker' do
     expect(heard).not_to include("shutdown #{@mine}")
   end
 
+  it 'tell that once, and the broker too, when the worker is quiet before it stops' do
+    start_with_heartbeats
+    Process.kill('TSTP', @process.pid)
+    broker.expect('UnregisterWorker')
+    unregistered
+    hear("quiet #{@mine}")
+    Process.kill('TERM', @process.pid)
+    expect(@process.value.exitstatus).to eq(0)
+    expect(heard.grep(/\Aquiet/).size).to eq(1)
+    expect(broker.waiting('UnregisterWorker')).to be_empty
+  end
+
   it 'run in forked processes as well when these begin and end' do
     start_with_heartbeats('-p', '2')
     Thread.pass until heard.grep(/\Afork/).size == 2

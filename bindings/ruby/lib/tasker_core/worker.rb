@@ -118,7 +118,6 @@ module TaskerCore
     # Takes no more steps and leaves the registration; those at hand are finished. The process goes on.
     def quiet
       @event_loop.post { leave('quiet') }
-      @hooks.fire_later(:quiet)
     end
 
     # Takes no more steps, gives back those that have not started, waits for the others and for the broker's
@@ -288,6 +287,7 @@ module TaskerCore
     end
 
     def leave(reason)
+      @hooks.fire_later(:quiet) unless @leaving
       @leaving = true
       @sessions.each { |session| session.leave(drain: true, reason: reason) }
     end
@@ -296,7 +296,6 @@ module TaskerCore
       return if @draining
 
       @draining = true
-      @hooks.fire_later(:quiet)
       waiting = @pool.take_waiting.group_by { |job| job.batch.session }
       waiting.each { |session, jobs| session.reports.return_jobs(jobs, 'draining') }
       leave(reason)

@@ -59,6 +59,8 @@ module TaskerCore
 
       # Takes no more work; `drain: false` leaves what is unfinished to other workers.
       def leave(drain:, reason:)
+        return if @leaving && @leaving['drain'] == drain
+
         @leaving = { 'drain' => drain, 'reason' => reason }
         unregister if registered?
       end
