@@ -112,7 +112,7 @@ RSpec.describe TaskerCore::Workflow::Submission do
     expect(big.value.map(&:enqueued?)).to all(be(true))
   end
 
-  it 'refuses input that is no Hash, given twice, or two times to start' do
+  it 'refuses input that is no Hash, given twice, or two times to start', :ill_typed do
     expect { workflow.enqueue([1]) }.to raise_error(ArgumentError, /has to be a Hash, not a Array/)
     expect { workflow.enqueue({ id: 1 }, other: 2) }.to raise_error(ArgumentError, /as one Hash, or as keywords/)
     expect { workflow.set(wait: 1, wait_until: Time.now) }.to raise_error(ArgumentError, /exclude each other/)

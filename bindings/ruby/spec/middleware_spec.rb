@@ -51,7 +51,7 @@ RSpec.describe TaskerCore::Middleware::Chain do
     expect(chain.map(&:klass)).to eq([one, two, three])
   end
 
-  it 'refuses what cannot be called' do
+  it 'refuses what cannot be called', :ill_typed do
     expect { chain.add(Class.new) }.to raise_error(TaskerCore::ConfigurationError, /method call/)
     expect { chain.add(notes.new) }.to raise_error(TaskerCore::ConfigurationError, /cannot be middleware/)
   end

@@ -71,7 +71,7 @@ RSpec.describe TaskerCore::Workflow do
       refused(/every object has/) { step(:hash) { 1 } }
     end
 
-    it 'is refused where an option makes no sense' do
+    it 'is refused where an option makes no sense', :ill_typed do
       refused(/a handler and a block/) { step(:a, handler: String) { 1 } }
       refused(/cannot be called: 7/) { step(:a, handler: 7) }
       refused(/attempts: 0/) { step(:a, attempts: 0) { 1 } }

@@ -22,8 +22,8 @@ module TaskerCore
       # @param wait_until [Time, nil] when the first step may start
       # @param key [String, #call, nil] idempotency key: a second request with the same one gets the first task. What is
       #   callable gives it for an input.
-      # @param tags [Array<String>]
-      # @param bypass [Array<Symbol>] skippable steps to leave out
+      # @param tags [Array<String>, String, nil]
+      # @param bypass [Array<Symbol>, Symbol, nil] skippable steps to leave out
       # @param correlation_id [String, nil] the application's own id for the business process
       # @param initiator [String, nil] who asks
       # @param reason [String, nil] why
