@@ -18,9 +18,16 @@ Gem::Specification.new do |spec|
   spec.metadata['rubygems_mfa_required'] = 'true'
 
   spec.add_runtime_dependency 'ffi', '~> 1.15'
+  # Part of Ruby until 4.0.
+  spec.add_runtime_dependency 'logger', '~> 1.4'
   spec.add_runtime_dependency 'msgpack', '~> 1.4'
   spec.add_runtime_dependency 'tomlrb', '>= 1.3', '< 3'
+  spec.add_development_dependency 'faraday', '>= 1.1', '< 3'
+  spec.add_development_dependency 'pg', '~> 1.4'
+  spec.add_development_dependency 'rails', '>= 6.1'
+  spec.add_development_dependency 'rbs', '>= 2.1'
   spec.add_development_dependency 'rspec', '~> 3.12'
   spec.add_development_dependency 'rubocop', '~> 1.39'
+  spec.add_development_dependency 'sequel', '~> 5.63'
   spec.add_development_dependency 'yard', '~> 0.9'
 end
