@@ -62,6 +62,24 @@ RSpec.describe TaskerCore::Task do
     expect(states.value).to eq(['error', nil])
   end
 
+  describe 'in a transaction' do
+    let(:task) { described_class.new(nil, client: client, template: 'spec/order@1.0.0', key: 'k') }
+
+    it 'is waited for as long as was said while the broker is away' do
+      broker.stop
+      expect(task.wait(timeout: 0.1)).to be_nil
+    end
+
+    it 'is looked for until the broker can say' do
+      state = asking { task.wait(timeout: 5) }
+      request = broker.expect('FindTask')
+      broker.reply(request, 'Error', refusal(request, 'unavailable', retryable: true))
+      broker.reply(broker.expect('FindTask'), 'TaskFound', 'task_id' => id, 'template' => 'spec/order@1.0.0')
+      answer('WaitForTask', 'TaskWaited', 'finished' => true, 'task' => summary('complete'))
+      expect(state.value).to eq('complete')
+    end
+  end
+
   it 'cancels, tries again, and settles steps' do
     answers = asking do
       [task.cancel(reason: 'sold out').steps_stopped, task.retry(steps: :a, actor: 'ann').steps,

@@ -139,9 +139,9 @@ module TaskerCore
     end
 
     # A transactional task is known by its key.
-    def look
+    def look(timeout = nil)
       namespace, name = template.split('@').first.split('/')
-      @client.find_task(namespace: namespace, name: name, idempotency_key: key).task_id
+      @client.find_task(namespace: namespace, name: name, idempotency_key: key, timeout: timeout).task_id
     rescue Errors::UnknownResourceError
       nil
     rescue Errors::CommandRefusedError => e
@@ -151,13 +151,22 @@ module TaskerCore
     end
 
     def appear(deadline)
-      until id
+      raise error if error
+
+      until @id ||= look_until(deadline)
         return if Clock.now >= deadline
 
         @client.announce_tasks(wait: false) if @client.respond_to?(:announce_tasks)
         sleep(LOOK_SECONDS)
       end
-      id
+      @id
+    end
+
+    # While the broker is away or busy, it is not known yet whether there is a task.
+    def look_until(deadline)
+      look([deadline - Clock.now, LOOK_SECONDS].max)
+    rescue Errors::RequestTimeoutError, Errors::UnavailableError
+      nil
     end
   end
 end
