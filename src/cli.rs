@@ -32,6 +32,7 @@ mod step;
 mod task;
 mod template;
 mod time;
+mod token;
 mod up;
 mod worker;
 
@@ -122,6 +123,9 @@ enum Command {
     /// Make keys for brokers, workers and clients
     #[command(subcommand)]
     Key(key::Command),
+    /// Make tokens for the API and the dashboard
+    #[command(subcommand)]
+    Token(token::Command),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -211,6 +215,7 @@ impl Cli {
             Command::Health(arguments) => arguments.run(global),
             Command::Bench(arguments) => arguments.run(global),
             Command::Key(command) => command.run(global),
+            Command::Token(command) => command.run(global),
             Command::Config(command) => command.run(global),
             Command::Completions(arguments) => arguments.run(),
         }

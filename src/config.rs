@@ -27,6 +27,8 @@ pub struct Config {
     pub broker: Broker,
     /// What the broker binds.
     pub endpoints: Endpoints,
+    /// The API, the dashboard, metrics and health checks.
+    pub http: Http,
     /// Keys, and who may do what.
     pub security: Security,
     /// The database.
@@ -63,6 +65,24 @@ pub struct Endpoints {
     pub events: Vec<String>,
     /// Whether addresses that other machines can reach may be bound without encryption.
     pub allow_insecure: bool,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Address and port; empty for none.
+    pub listen: String,
+    /// File with the tokens; empty when none are demanded.
+    pub token_file: String,
+    /// Names of this host when no tokens are demanded.
+    pub hosts: Vec<String>,
+    /// Most connections at a time.
+    pub connections_max: u32,
+    /// Connections to the database for lists and pages.
+    pub read_connections: u32,
+    /// Keys whose values are not shown.
+    pub redact: Vec<String>,
 }
 
 /// `[security]`

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod gateway;
+pub mod ops;
 pub mod postgres;
 pub mod protocol;
 pub mod security;

@@ -1,13 +1,15 @@
-//! Who may talk to the broker: CURVE keys, the files with the secret ones, and the list of peers with their roles.
+//! Who may talk to the broker: CURVE keys, the files with the secret ones, the list of peers with their roles, and tokens.
 //! Knows neither sockets nor messages.
 
 mod file;
 mod key;
 mod peers;
+mod tokens;
 
 pub use file::Error;
 pub use key::{KeyError, KeyPair, PublicKey, SecretKey};
 pub use peers::{Access, Changes, Peer, Role};
+pub use tokens::{Holder, TokenDigest, TokenFileError, TokenRole, Tokens, check_token_name};
 
 /// What a client needs to connect to a broker that demands keys.
 #[derive(Clone, Debug)]

@@ -106,7 +106,7 @@ impl Broker {
     fn answer_health(&self, to: Origin) {
         let report =
             HealthReport { correlation_id: to.correlation, status: "ok".to_owned(), ..HealthReport::default() };
-        self.send(Outgoing::Message { to: to.peer, message: Box::new(report.into()) });
+        self.send(Outgoing::Message { to, message: Box::new(report.into()) });
     }
 
     fn send(&self, outgoing: Outgoing) {
@@ -386,7 +386,8 @@ fn a_routing_id_cannot_be_taken_over_by_another_key() {
     let origin = broker.heard_health();
     assert_ne!(origin.peer, victim_peer);
     let secret = HealthReport { status: "for the victim".to_owned(), ..HealthReport::default() };
-    broker.send(Outgoing::Message { to: victim_peer, message: Box::new(secret.into()) });
+    let victim_origin = Origin { peer: victim_peer, correlation: Uuid::nil() };
+    broker.send(Outgoing::Message { to: victim_origin, message: Box::new(secret.into()) });
     broker.answer_health(origin);
     let Message::HealthReport(report) = thief.next() else { panic!("not an answer") };
     assert_eq!(report.status, "ok", "the thief got what was meant for the victim");

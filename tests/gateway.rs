@@ -87,7 +87,7 @@ impl Broker {
     fn report_health(&self, to: Origin) {
         let report =
             HealthReport { correlation_id: to.correlation, status: "ok".to_owned(), ..HealthReport::default() };
-        self.send(Outgoing::Message { to: to.peer, message: Box::new(report.into()) });
+        self.send(Outgoing::Message { to, message: Box::new(report.into()) });
     }
 
     /// A health check there and back.

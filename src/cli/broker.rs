@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::migrate::{block_on, database_url};
 use super::reload::Reload;
-use super::serve::{Announcement, Running, serve};
+use super::serve::{Announcement, Front, Running, serve};
 use super::{ConfigFile, Exit, Failure, Global};
 use crate::config::Config;
 use crate::server::{Broker, Options};
@@ -31,6 +31,8 @@ impl Arguments {
         // Before the database is touched, so that what is wrong here costs nothing. The start reads it again.
         config.secret_key()?;
         telemetry::start(&config.log)?;
+        let front = Front::open(&config)?;
+        let handle = front.handle.clone();
         let reload = Reload::of(self.config.file.clone());
         let start = move || {
             if self.migrate {
@@ -40,10 +42,10 @@ impl Arguments {
             }
             let database = config.database.url.clone();
             let shutdown_timeout = Duration::from_secs(config.broker.shutdown_timeout_seconds);
-            let broker = Broker::start(Options { config, database_url: url })?;
+            let broker = Broker::start_with(Options { config, database_url: url }, handle)?;
             Ok(Running { broker, shutdown_timeout, postgres: None, database })
         };
-        serve(global, &self.announcement, Some(&reload), start, |_| Ok(()))
+        serve(global, &self.announcement, Some(&reload), &front, start, |_| Ok(()))
     }
 }
 

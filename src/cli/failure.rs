@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::protocol::{ErrorCode, ErrorReply};
-use crate::{client, config, postgres, server, store, telemetry};
+use crate::{client, config, ops, postgres, server, store, telemetry};
 
 /// The table of exit codes, at the end of `tasker --help`.
 pub(super) const EXIT_CODES: &str = "\
@@ -173,7 +173,7 @@ macro_rules! broken {
     )*};
 }
 
-broken!(postgres::Error, store::Error, telemetry::Error);
+broken!(ops::Error, postgres::Error, store::Error, telemetry::Error);
 
 impl From<server::Error> for Failure {
     fn from(error: server::Error) -> Failure {

@@ -15,9 +15,9 @@ use tracing::{info, warn};
 use super::output::print;
 use super::reload::Reload;
 use super::{Exit, Failure, Format, Global};
-use crate::config::DatabaseUrl;
-use crate::postgres;
-use crate::server::Broker;
+use crate::config::{Config, DatabaseUrl};
+use crate::server::{Broker, Handle};
+use crate::{ops, postgres};
 
 /// How a shell reports a program that Ctrl-C has ended.
 const INTERRUPTED: i32 = 130;
@@ -43,11 +43,28 @@ pub(super) struct Running {
     pub database: DatabaseUrl,
 }
 
+/// The HTTP server, when the configuration has one, and the handle by which it will look at the broker. There before the
+/// broker, so that a start that takes long can be looked at.
+pub(super) struct Front {
+    pub handle: Handle,
+    pub http: Option<ops::Server>,
+}
+
+impl Front {
+    pub(super) fn open(config: &Config) -> Result<Front, Failure> {
+        let handle = Handle::default();
+        let http = ops::Server::start(config, handle.clone())?;
+        Ok(Front { handle, http })
+    }
+}
+
 /// What is told when the broker is ready.
 #[derive(Serialize)]
 struct Ready {
     work: Vec<String>,
     events: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<String>,
     database: String,
     pid: u32,
 }
@@ -58,6 +75,7 @@ pub(super) fn serve(
     global: &Global,
     announcement: &Announcement,
     reload: Option<&Reload>,
+    front: &Front,
     start: impl FnOnce() -> Result<Running, Failure> + Send + 'static,
     prepare: impl FnOnce(&Broker) -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {
@@ -80,9 +98,12 @@ pub(super) fn serve(
     };
     prepare(&running.broker)?;
     if let Some(reload) = reload {
-        reload.on(hangups, running.broker.access().cloned()).map_err(|error| broken("start a thread", &error))?;
+        let tokens = front.http.as_ref().and_then(ops::Server::tokens);
+        reload
+            .on(hangups, running.broker.access().cloned(), tokens.cloned())
+            .map_err(|error| broken("start a thread", &error))?;
     }
-    let _file = announce(global, announcement, &running)?;
+    let _file = announce(global, announcement, &running, front)?;
     let end = select! {
         recv(signals) -> name => {
             let seconds = running.shutdown_timeout.as_secs();
@@ -149,11 +170,17 @@ pub(super) fn listen(hangup_ends: bool) -> io::Result<(Receiver<&'static str>, R
     Ok((signals, hangups))
 }
 
-fn announce(global: &Global, announcement: &Announcement, running: &Running) -> Result<ReadyFile, Failure> {
+fn announce(
+    global: &Global,
+    announcement: &Announcement,
+    running: &Running,
+    front: &Front,
+) -> Result<ReadyFile, Failure> {
     let endpoints = running.broker.endpoints();
     let ready = Ready {
         work: endpoints.work.clone(),
         events: endpoints.events.clone(),
+        http: front.http.as_ref().map(|http| format!("http://{}", http.address())),
         database: running.database.to_string(),
         pid: std::process::id(),
     };
@@ -164,7 +191,8 @@ fn announce(global: &Global, announcement: &Announcement, running: &Running) -> 
         Format::Json => print(&json)?,
         Format::Text => {
             let mut text = String::new();
-            for (name, values) in [("work", &ready.work), ("events", &ready.events)] {
+            let http = ready.http.iter().cloned().collect();
+            for (name, values) in [("work", &ready.work), ("events", &ready.events), ("http", &http)] {
                 text.extend(values.iter().map(|value| format!("{name:<8}  {value}\n")));
             }
             print(&format!("{text}database  {}\npid       {}\n", ready.database, ready.pid))?;

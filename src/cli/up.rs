@@ -8,10 +8,10 @@ use tracing::info;
 
 use super::migrate::block_on;
 use super::reload::Reload;
-use super::serve::{Announcement, Running, serve};
+use super::serve::{Announcement, Front, Running, serve};
 use super::{ConfigFile, Exit, Failure, Global, template};
 use crate::config::{Config, DatabaseUrl};
-use crate::server::{Broker, Options};
+use crate::server::{Broker, Handle, Options};
 use crate::{postgres, store, telemetry};
 
 /// The database in the private Postgres.
@@ -24,9 +24,9 @@ pub(super) struct Arguments {
     /// Folder for the data of the private Postgres, made when missing [default: postgres.data of the configuration]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Port of the work endpoint; events are at the next one. 0 takes two free ones
+    /// Port of the work endpoint; events are at the next one, and HTTP at the one after. 0 takes free ones
     #[arg(long, conflicts_with_all = ["work_endpoints", "events_endpoints"])]
-    #[arg(value_parser = clap::value_parser!(u16).range(0..=65534))]
+    #[arg(value_parser = clap::value_parser!(u16).range(0..=65533))]
     port: Option<u16>,
     /// Where workers and clients connect; may be repeated
     #[arg(long = "work-endpoint", value_name = "ENDPOINT")]
@@ -75,8 +75,11 @@ impl Arguments {
             }
             Ok(())
         };
-        let reload = config.security.curve.then(|| Reload::of(self.config.file));
-        serve(global, &self.announcement, reload.as_ref(), move || start(config, &options), register)
+        let front = Front::open(&config)?;
+        let handle = front.handle.clone();
+        let has_lists = config.security.curve || !config.http.token_file.is_empty();
+        let reload = has_lists.then(|| Reload::of(self.config.file));
+        serve(global, &self.announcement, reload.as_ref(), &front, move || start(config, &options, handle), register)
     }
 
     fn change_endpoints(&self, config: &mut Config) -> Result<(), Failure> {
@@ -85,6 +88,9 @@ impl Arguments {
             let next = if port == 0 { 0 } else { port + 1 };
             endpoints.work = vec![format!("tcp://127.0.0.1:{port}")];
             endpoints.events = vec![format!("tcp://127.0.0.1:{next}")];
+            if !config.http.listen.is_empty() {
+                config.http.listen = format!("127.0.0.1:{}", if port == 0 { 0 } else { port + 2 });
+            }
         }
         if !self.work_endpoints.is_empty() {
             endpoints.work.clone_from(&self.work_endpoints);
@@ -96,7 +102,7 @@ impl Arguments {
     }
 }
 
-fn start(config: Config, options: &postgres::Options) -> Result<Running, Failure> {
+fn start(config: Config, options: &postgres::Options, handle: Handle) -> Result<Running, Failure> {
     info!(data = %options.data.display(), "starting Postgres");
     let postgres = postgres::Server::start(options)?;
     let database_url = block_on(postgres.database(DATABASE))??;
@@ -104,6 +110,6 @@ fn start(config: Config, options: &postgres::Options) -> Result<Running, Failure
     info!(applied = report.applied, version = report.version, "the database is up to date");
     let database = DatabaseUrl::new(&database_url);
     let shutdown_timeout = Duration::from_secs(config.broker.shutdown_timeout_seconds);
-    let broker = Broker::start(Options { config, database_url })?;
+    let broker = Broker::start_with(Options { config, database_url }, handle)?;
     Ok(Running { broker, shutdown_timeout, postgres: Some(postgres), database })
 }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::Config;
+use super::{Config, Http};
 use crate::security::PublicKey;
 
 /// Longest path of a Unix socket that every system takes (`sun_path` has 108 bytes on Linux, NUL included).
@@ -47,8 +47,25 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
             }
         }
     }
+    http(&config.http)?;
     keys(config)?;
     check_endpoint(&config.worker.broker).map_err(|problem| ("worker.broker", problem))
+}
+
+fn http(http: &Http) -> Result<(), Problem> {
+    if http.listen.is_empty() {
+        return Ok(());
+    }
+    check_address(&http.listen).map_err(|problem| ("http.listen", problem))?;
+    if http.token_file.is_empty() && !is_loopback(&format!("tcp://{}", http.listen)) {
+        let problem = format!(
+            "{} can be reached from other machines, where everybody could do everything; set http.token_file, or listen at \
+             a loopback address",
+            http.listen
+        );
+        return Err(("http.listen", problem));
+    }
+    Ok(())
 }
 
 fn keys(config: &Config) -> Result<(), Problem> {
@@ -72,10 +89,12 @@ fn keys(config: &Config) -> Result<(), Problem> {
 }
 
 fn ranges(config: &Config) -> Result<(), Problem> {
-    let Config { broker, database, engine, limits, worker, .. } = config;
-    let ranges: [(&'static str, u64, RangeInclusive<u64>); 27] = [
+    let Config { broker, database, engine, http, limits, worker, .. } = config;
+    let ranges: [(&'static str, u64, RangeInclusive<u64>); 29] = [
         ("broker.shutdown_timeout_seconds", broker.shutdown_timeout_seconds, 0..=3_600),
         ("database.read_connections", database.read_connections.into(), 1..=100),
+        ("http.connections_max", http.connections_max.into(), 1..=10_000),
+        ("http.read_connections", http.read_connections.into(), 1..=100),
         ("database.lease_seconds", database.lease_seconds, 3..=600),
         ("engine.heartbeat_ms", engine.heartbeat_ms, 1_000..=600_000),
         ("engine.worker_timeout_ms", engine.worker_timeout_ms, 3_000..=3_600_000),
@@ -177,9 +196,13 @@ fn check_endpoint(endpoint: &str) -> Result<(), String> {
     let Some(address) = endpoint.strip_prefix("tcp://") else {
         return Err(format!("`{endpoint}` is neither tcp://ADDRESS:PORT nor ipc:///PATH"));
     };
+    check_address(address).map_err(|_| format!("`{endpoint}` must have an address and a port from 0 to 65535"))
+}
+
+fn check_address(address: &str) -> Result<(), String> {
     match address.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
-        _ => Err(format!("`{endpoint}` must have an address and a port from 0 to 65535")),
+        _ => Err(format!("`{address}` must have an address and a port from 0 to 65535")),
     }
 }
 

@@ -1,16 +1,18 @@
 //! The thread that owns the sockets: it sends what waits, reads a burst, hands it on, and sleeps until there is more.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tasker_engine::{NoticeKind, Origin, PeerId, Reply};
-use zmq::{DONTWAIT, SNDMORE};
+use uuid::Uuid;
 
-use super::guard::{Guard, Link, Size};
+use super::desk::{Answers, DESK};
+use super::frames::{Frames, receive, send_frames};
+use super::guard::{Guard, Link};
 use super::inbound::{Door, Refused};
 use super::inbox::{Full, Inbox};
 use super::limits::*;
@@ -22,11 +24,16 @@ use super::sockets::Sockets;
 use super::stir::Stir;
 use super::templates::Compiler;
 use super::{Incoming, Options, Outgoing, PeerCounts, Settings, outbound};
-use crate::protocol::{self, ControlKind, ErrorCode, ErrorReply, HealthLevel, Message, MessageType};
+use crate::protocol::{ControlKind, ErrorCode, ErrorReply, HealthLevel, Message, MessageType};
 
 /// What is handed to the thread.
 pub(super) enum Parcel {
     Group(Vec<Outgoing>),
+    /// A command of the desk, and its size.
+    Asked {
+        command: Box<Message>,
+        bytes: u64,
+    },
     /// Nothing follows.
     Stop,
 }
@@ -70,6 +77,13 @@ pub(super) struct Carrier {
     roles: Roles,
     settings: Settings,
     publisher: Publisher,
+    desk: Answers,
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        self.desk.close();
+    }
 }
 
 impl Carrier {
@@ -80,6 +94,7 @@ impl Carrier {
         wake: Arc<Wake>,
         stir: Stir,
         inbox: Inbox,
+        desk: Answers,
     ) -> Carrier {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let door = Door {
@@ -112,7 +127,8 @@ impl Carrier {
             door,
             roles: Roles::new(options.security.map(|security| security.access)),
             settings,
-            publisher: Publisher::new(options.broker_id),
+            publisher: Publisher::new(options.broker_id, desk.clone()),
+            desk,
         }
     }
 
@@ -162,6 +178,7 @@ impl Carrier {
         for _ in 0..OUTBOX_GROUPS_MAX {
             match self.outgoing.try_recv() {
                 Ok(Parcel::Group(group)) => group.into_iter().for_each(|outgoing| self.send(outgoing)),
+                Ok(Parcel::Asked { command, bytes }) => self.take_asked(*command, bytes),
                 Err(TryRecvError::Empty) => return Waiting::More,
                 Ok(Parcel::Stop) | Err(TryRecvError::Disconnected) => return Waiting::Nothing,
             }
@@ -172,6 +189,13 @@ impl Carrier {
 
     fn send(&mut self, outgoing: Outgoing) {
         match outgoing {
+            Outgoing::Reply { to: Origin { peer: DESK, correlation }, reply } => {
+                let to = Origin { peer: DESK, correlation };
+                self.answer_desk(correlation, outbound::reply(&self.settings, to, reply));
+            }
+            Outgoing::Message { to: Origin { peer: DESK, correlation }, message } => {
+                self.answer_desk(correlation, *message);
+            }
             Outgoing::Reply { to, reply } => {
                 match &reply {
                     Reply::WorkerRegistered { .. } => self.peers.mark_worker(to.peer, true),
@@ -184,8 +208,8 @@ impl Carrier {
                 self.send_message(to.peer, &outbound::reply(&self.settings, to, reply));
             }
             Outgoing::Message { to, message } => {
-                self.peers.answer(to);
-                self.send_message(to, &message);
+                self.peers.answer(to.peer);
+                self.send_message(to.peer, &message);
             }
             Outgoing::Worker { peer, message } => {
                 self.send_message(peer, &outbound::worker_message(&self.settings, message));
@@ -204,6 +228,13 @@ impl Carrier {
                 self.publish(control);
             }
         }
+    }
+
+    fn answer_desk(&mut self, correlation_id: Uuid, message: Message) {
+        if let Message::Error(error) = &message {
+            self.refusals.count(error);
+        }
+        self.desk.answer(correlation_id, message);
     }
 
     fn send_message(&mut self, peer: PeerId, message: &Message) {
@@ -331,6 +362,26 @@ impl Carrier {
         }
     }
 
+    /// What came from the desk: no stranger, so that there are neither roles nor offences, but the same door and limits.
+    fn take_asked(&mut self, command: Message, bytes: u64) {
+        let admitted = match self.door.admit(DESK, command) {
+            Ok((origin, mut incoming)) => {
+                if let Incoming::Health { level: HealthLevel::Full, counts, .. } = &mut incoming {
+                    *counts = Some(self.counts());
+                }
+                let room = self.room(origin, bytes);
+                room.map(|()| self.inbox.put(incoming, bytes))
+            }
+            Err(Refused::Value(origin, refusal)) => Err(Box::new(outbound::error_reply(origin.correlation, refusal))),
+            Err(Refused::Direction(message_type)) => {
+                unreachable!("the desk sends commands of clients, and {} is none", message_type.name())
+            }
+        };
+        if let Err(error) = admitted {
+            self.answer_desk(error.correlation_id, (*error).into());
+        }
+    }
+
     fn counts(&self) -> PeerCounts {
         PeerCounts {
             connections: self.guard.connections() as u64,
@@ -340,14 +391,18 @@ impl Carrier {
         }
     }
 
-    fn take_command(&mut self, peer: PeerId, o: Origin, incoming: Incoming, bytes: u64) -> Result<(), Box<ErrorReply>> {
+    fn room(&mut self, o: Origin, bytes: u64) -> Result<(), Box<ErrorReply>> {
         self.inbox.room(bytes).map_err(|full| match full {
             Full::Events(limit) => overloaded(o, format!("{limit} messages wait for the broker already"), limit),
             Full::Bytes(limit) => {
                 let message = format!("the broker holds {limit} bytes of messages that it is not done with, or nearly");
                 overloaded(o, message, limit)
             }
-        })?;
+        })
+    }
+
+    fn take_command(&mut self, peer: PeerId, o: Origin, incoming: Incoming, bytes: u64) -> Result<(), Box<ErrorReply>> {
+        self.room(o, bytes)?;
         if !self.peers.ask(peer) {
             let limit = COMMANDS_OUTSTANDING_MAX;
             let message = format!("{limit} commands of this connection are not answered yet");
@@ -368,79 +423,6 @@ impl Carrier {
 fn overloaded(origin: Origin, message: String, limit: u64) -> Box<ErrorReply> {
     let error = ErrorReply::new(ErrorCode::Overloaded, message).for_command(origin.correlation);
     Box::new(ErrorReply { retry_after_ms: Some(RETRY_AFTER_MS), ..error.with_limit(limit) })
-}
-
-/// Sends a message after its first frame: routing id or topic.
-fn send_frames(socket: &zmq::Socket, first: &[u8], message: &Message) -> Result<Size, zmq::Error> {
-    let (header, body) = protocol::encode(message);
-    let size = Size::default().with_frame(header.len()).with_frame(body.len());
-    socket.send(first, SNDMORE | DONTWAIT)?;
-    socket.send(&header[..], SNDMORE | DONTWAIT)?;
-    socket.send(body, DONTWAIT)?;
-    Ok(size)
-}
-
-/// One message as it was read. The buffers are used again for the next.
-struct Frames {
-    routing_id: zmq::Message,
-    header: zmq::Message,
-    body: zmq::Message,
-    surplus: zmq::Message,
-    /// Frames after the routing id, as they came over the wire.
-    size: Size,
-}
-
-impl Frames {
-    fn new() -> Frames {
-        let frame = zmq::Message::new;
-        Frames { routing_id: frame(), header: frame(), body: frame(), surplus: frame(), size: Size::default() }
-    }
-
-    /// Reads the next message, when there is one; of frames that do not belong there, only the number is kept.
-    fn read(&mut self, router: &zmq::Socket) -> bool {
-        self.size = Size::default();
-        if !receive(router, &mut self.routing_id) {
-            return false;
-        }
-        let mut more = self.routing_id.get_more();
-        while more {
-            let frame = match self.size.frames {
-                0 => &mut self.header,
-                1 => &mut self.body,
-                _ => &mut self.surplus,
-            };
-            if !receive(router, frame) {
-                break;
-            }
-            self.size = self.size.with_frame(frame.len());
-            more = frame.get_more();
-        }
-        true
-    }
-
-    /// The descriptor of the connection by which it came.
-    fn fd(&mut self) -> Option<RawFd> {
-        self.header.gets("__fd")?.parse().ok()
-    }
-
-    fn message(&self) -> Result<Message, Box<ErrorReply>> {
-        if self.size.frames != 2 {
-            let message = format!("a message has 2 frames, header and body; this one has {}", self.size.frames);
-            return Err(Box::new(ErrorReply::new(ErrorCode::MalformedMessage, message)));
-        }
-        protocol::decode(&self.header, &self.body).map_err(|error| error.0)
-    }
-}
-
-/// Reads a frame, when there is one. The frames of a message arrive together.
-pub(super) fn receive(socket: &zmq::Socket, frame: &mut zmq::Message) -> bool {
-    loop {
-        match socket.recv(frame, DONTWAIT) {
-            Ok(()) => return true,
-            Err(zmq::Error::EINTR) => {}
-            Err(_) => return false,
-        }
-    }
 }
 
 /// Whether more can come.

@@ -4,7 +4,9 @@
 mod budget;
 mod carrier;
 mod connections;
+mod desk;
 mod fields;
+mod frames;
 mod guard;
 mod inbound;
 mod inbox;
@@ -38,11 +40,13 @@ use uuid::Uuid;
 use crate::protocol::{self, ControlKind, HealthLevel};
 use crate::security::{Access, SecretKey};
 use carrier::{Carrier, Parcel, Wake};
+use desk::Answers;
 use inbox::Inbox;
 use sockets::Sockets;
 use stir::Stir;
 
 pub use budget::Budget;
+pub use desk::Desk;
 pub use inbound::check_request;
 pub use summary::step_counts;
 pub use templates::TemplateParser;
@@ -156,8 +160,8 @@ pub struct Received {
 pub enum Outgoing {
     /// The engine's answer to a command.
     Reply { to: Origin, reply: Reply },
-    /// The server's answer to a command, with its correlation id.
-    Message { to: PeerId, message: Box<protocol::Message> },
+    /// The server's answer to a command.
+    Message { to: Origin, message: Box<protocol::Message> },
     /// An order to a worker.
     Worker { peer: PeerId, message: WorkerMessage },
     /// For PUB. A cancelled task is published as `control.cancel` too.
@@ -209,10 +213,10 @@ struct Settings {
 }
 
 /// The bound sockets with their thread. Dropping it stops it.
-#[derive(Debug)]
 pub struct Gateway {
     endpoints: Endpoints,
     outbox: Outbox,
+    answers: Answers,
     budget: Arc<Budget>,
     thread: Option<JoinHandle<()>>,
 }
@@ -229,10 +233,11 @@ impl Gateway {
         let stir = Stir::new().map_err(Error::Thread)?;
         let budget = Arc::new(Budget::new(options.inbox_bytes_max));
         let inbox = Inbox::new(inbox, arrived, options.inbox_events_max, budget.clone());
-        let carrier = Carrier::new(options, sockets, outgoing, wake.clone(), stir, inbox);
+        let answers = Answers::new();
+        let carrier = Carrier::new(options, sockets, outgoing, wake.clone(), stir, inbox, answers.clone());
         let builder = std::thread::Builder::new().name("gateway".to_owned());
         let thread = builder.spawn(move || carrier.run()).map_err(Error::Thread)?;
-        Ok(Gateway { endpoints, outbox: Outbox { parcels, wake }, budget, thread: Some(thread) })
+        Ok(Gateway { endpoints, outbox: Outbox { parcels, wake }, answers, budget, thread: Some(thread) })
     }
 
     /// Where peers connect to.
@@ -243,6 +248,11 @@ impl Gateway {
     /// Takes what is to be sent.
     pub fn outbox(&self) -> Outbox {
         self.outbox.clone()
+    }
+
+    /// For those who ask from inside of the process.
+    pub fn desk(&self) -> Desk {
+        Desk::new(self.outbox(), self.answers.clone())
     }
 
     /// Where the bytes of messages are given back that are done with.
@@ -265,6 +275,12 @@ impl Gateway {
         {
             std::panic::resume_unwind(panic);
         }
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Gateway").field("endpoints", &self.endpoints).finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use zmq::{Context, PollItem, Socket, SocketEvent, SocketType};
 
 use super::Error;
-use super::carrier::receive;
+use super::frames::receive;
 
 /// Events that may wait to be read. A thread of libzmq waits beyond, and accepts nobody meanwhile.
 const EVENTS_WAITING_MAX: i32 = 100_000;

@@ -6,23 +6,24 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tasker_engine::{Notice, NoticeKind, TaskId};
 use uuid::Uuid;
 
+use super::desk::Answers;
 use super::limits::SUBSCRIPTIONS_MAX;
 use crate::protocol::{Control, ControlKind, Event, JsonText, Message, Topic};
 
 /// Numbers what is published, and builds only what somebody subscribed to.
-#[derive(Debug)]
 pub(super) struct Publisher {
     broker_id: Uuid,
     sequence: u64,
     wanted: Subscriptions,
+    desk: Answers,
 }
 
 /// A message with its topic.
 pub(super) type Published = (String, Message);
 
 impl Publisher {
-    pub(super) fn new(broker_id: Uuid) -> Publisher {
-        Publisher { broker_id, sequence: 0, wanted: Subscriptions::default() }
+    pub(super) fn new(broker_id: Uuid, desk: Answers) -> Publisher {
+        Publisher { broker_id, sequence: 0, wanted: Subscriptions::default(), desk }
     }
 
     /// Takes what the socket says about its subscribers.
@@ -30,11 +31,13 @@ impl Publisher {
         self.wanted.hear(frame);
     }
 
-    /// The event for a notice, when somebody listens. It has its number in any case, so that gaps show.
+    /// The event for a notice, when a subscriber wants it; who listens at the desk is told here. It has its number in any case,
+    /// so that gaps show.
     pub(super) fn event(&mut self, notice: Notice) -> Option<Published> {
         self.sequence += 1;
         let topic = event_topic(&notice);
-        if !self.wanted.has(&topic) {
+        let (is_wanted, is_heard) = (self.wanted.has(&topic), self.desk.has_listeners());
+        if !is_wanted && !is_heard {
             return None;
         }
         let step = notice.step.zip(notice.template.as_ref());
@@ -56,7 +59,10 @@ impl Publisher {
                 .custom
                 .map(|custom| JsonText::from_bytes(custom.1).expect("payloads were checked when they came in")),
         };
-        Some((topic, Message::Event(event)))
+        if is_heard {
+            self.desk.publish(event.clone());
+        }
+        is_wanted.then_some((topic, Message::Event(event)))
     }
 
     /// A hint to workers, when somebody listens.
@@ -141,7 +147,7 @@ mod tests {
 
     #[test]
     fn nothing_is_built_for_nobody_but_everything_is_counted() {
-        let mut publisher = Publisher::new(Uuid::nil());
+        let mut publisher = Publisher::new(Uuid::nil(), Answers::new());
         assert!(publisher.event(Notice::new(NoticeKind::TaskStarted)).is_none());
         publisher.hear(b"\x01event.task.");
         assert!(publisher.event(Notice::new(NoticeKind::StepCompleted)).is_none());
@@ -156,7 +162,7 @@ mod tests {
 
     #[test]
     fn more_prefixes_than_are_kept_mean_everything() {
-        let mut publisher = Publisher::new(Uuid::nil());
+        let mut publisher = Publisher::new(Uuid::nil(), Answers::new());
         for number in 0..=SUBSCRIPTIONS_MAX {
             publisher.hear(format!("\x01{number}").as_bytes());
         }

@@ -10,6 +10,7 @@ use tasker_engine::{Deliver, Effects, Engine, Event, HealthCounts, Mono, Now, Re
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::admission::{self, UNDECIDED_REQUESTS_MAX, Weight};
@@ -40,6 +41,8 @@ pub(crate) enum Input {
     Answer(Event),
     /// The writer has no connection, or has one again.
     Postgres(Postgres),
+    /// Say that the loop turns.
+    Turn(oneshot::Sender<()>),
     /// Hand out nothing any more, and end when no worker has anything to report, but within this time.
     Stop(Duration),
 }
@@ -278,6 +281,8 @@ impl Loop<'_> {
             Input::Answer(Event::InboxTaken { .. }) if self.stop_by.is_some() => {}
             Input::Answer(event) => events.push_back(event),
             Input::Postgres(state) => self.parts.health.set_postgres(state),
+            // Whoever asked may not wait any more.
+            Input::Turn(tell) => drop(tell.send(())),
             Input::Stop(limit) => {
                 self.stop_by = Some(Instant::now() + limit);
                 self.parts.engine.drain();
@@ -326,7 +331,7 @@ impl Loop<'_> {
             Incoming::TasksAnnounced { origin } => {
                 self.parts.announced.notify_one();
                 let message = TasksAnnounced { correlation_id: origin.correlation };
-                self.at_once.push(Outgoing::Message { to: origin.peer, message: Box::new(message.into()) });
+                self.at_once.push(Outgoing::Message { to: origin, message: Box::new(message.into()) });
             }
         }
         self.parts.budget.give_back(bytes);

@@ -7,6 +7,7 @@ mod descriptors;
 mod distribution;
 mod event_loop;
 mod gathered;
+mod handle;
 mod health;
 mod inbox;
 mod reads;
@@ -36,6 +37,8 @@ use crate::security::Access;
 use crate::store;
 use clock::Clock;
 use event_loop::{End, Input, Parts};
+
+pub use handle::{Handle, Inside, Stage};
 
 /// What a broker needs to start.
 #[derive(Clone, Debug)]
@@ -86,6 +89,7 @@ pub struct Broker {
     endpoints: Endpoints,
     access: Option<Access>,
     inputs: UnboundedSender<Input>,
+    handle: Handle,
     ended: Receiver<Option<Error>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -93,6 +97,11 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker and returns when it can be reached. Waits as a standby while another broker holds the lane.
     pub fn start(options: Options) -> Result<Broker, Error> {
+        Broker::start_with(options, Handle::default())
+    }
+
+    /// The same with a handle that says meanwhile how far it is, and is of no other broker.
+    pub fn start_with(options: Options, handle: Handle) -> Result<Broker, Error> {
         let broker_id = Uuid::now_v7();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -108,7 +117,8 @@ impl Broker {
         let lease = Duration::from_secs(config.database.lease_seconds);
         // The writer lives in the loop's own thread: between a decision and its commit nobody has to be woken.
         let writing = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
-        let claimed = writing.block_on(recovery::claim(&options.database_url, broker_id, lease))?;
+        let claimed = writing.block_on(recovery::claim(&options.database_url, broker_id, lease, &handle))?;
+        let epoch = claimed.epoch();
         // The pool's upkeep runs in the runtime that it is made in.
         let _entered = runtime.enter();
         let pool = store::pool(&options.database_url, config.database.read_connections)?;
@@ -117,12 +127,12 @@ impl Broker {
 
         let (to_loop, peers) = crossbeam_channel::unbounded();
         let arrived = Arc::new(Notify::new());
-        let options = gateway_options(&config, security, broker_id, claimed.epoch());
-        let gateway = Gateway::start(options, to_loop, arrived.clone())?;
+        let gateway_options = gateway_options(&config, security, broker_id, epoch);
+        let gateway = Gateway::start(gateway_options, to_loop, arrived.clone())?;
         let (inputs, for_loop) = tokio::sync::mpsc::unbounded_channel();
         let (groups, for_writer) = tokio::sync::mpsc::unbounded_channel();
         let renew_every = lease / 3;
-        let health = health::Health::new(broker_id, claimed.epoch());
+        let health = health::Health::new(broker_id, epoch);
         let writer = writing.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every));
         let (inbox, removed) = tokio::sync::mpsc::unbounded_channel();
         let payload_bytes_max = usize::try_from(config.limits.payload_bytes_max).unwrap_or(usize::MAX);
@@ -131,8 +141,13 @@ impl Broker {
         let told = inbox::Told { fates: removed, announced: announced.clone() };
         runtime.spawn(inbox::run(pool.clone(), inputs.clone(), told, payload_bytes_max));
         let results_bytes_max = config.limits.message_bytes_max;
-        let handle = runtime.handle().clone();
-        let reads = reads::Reads::new(handle, pool.clone(), gateway.outbox(), inputs.clone(), results_bytes_max);
+        let reads = reads::Reads::new(
+            runtime.handle().clone(),
+            pool.clone(),
+            gateway.outbox(),
+            inputs.clone(),
+            results_bytes_max,
+        );
         let recovery = recovery::Recovery { runtime: runtime.handle().clone(), pool, config };
         let outbox = gateway.outbox();
         let endpoints = gateway.endpoints().clone();
@@ -152,9 +167,11 @@ impl Broker {
             inbox,
             announced,
         };
+        let (desk, shown) = (gateway.desk(), handle.clone());
         let (tell_end, ended) = crossbeam_channel::bounded(1);
         let work = move || {
             let end = event_loop::run(parts, &writing, effects);
+            shown.set_stage(Stage::Stopped);
             let _ = gateway.outbox().send(vec![Outgoing::Control { kind: ControlKind::Pause, task: None }]);
             gateway.stop();
             let end = finish(runtime, &writing, writer, end);
@@ -166,8 +183,9 @@ impl Broker {
         };
         let builder = std::thread::Builder::new().name("engine".to_owned());
         let thread = builder.spawn(work).map_err(Error::Thread)?;
+        handle.open(Inside { desk, broker_id, epoch, database_url: options.database_url, inputs: inputs.clone() });
         info!(%broker_id, work = ?endpoints.work, events = ?endpoints.events, "the broker is ready");
-        Ok(Broker { endpoints, access, inputs, ended, thread: Some(thread) })
+        Ok(Broker { endpoints, access, inputs, handle, ended, thread: Some(thread) })
     }
 
     /// Where peers connect to.
@@ -203,6 +221,9 @@ impl Broker {
 
     fn join(&mut self, limit: Duration) -> Result<(), Error> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
+        if self.handle.stage() == Stage::Ready {
+            self.handle.set_stage(Stage::Draining);
+        }
         // The loop may have ended by itself.
         let _ = self.inputs.send(Input::Stop(limit));
         thread.join().map_err(|_| Error::Panicked)

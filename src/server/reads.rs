@@ -288,7 +288,7 @@ impl Shared {
     }
 
     fn message(&self, to: Origin, message: impl Into<Message>) {
-        self.send(Outgoing::Message { to: to.peer, message: Box::new(message.into()) });
+        self.send(Outgoing::Message { to, message: Box::new(message.into()) });
     }
 
     fn refuse(&self, to: Option<Origin>, refusal: Refusal) {

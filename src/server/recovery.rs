@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tasker_engine::{Effects, Engine, Now, Snapshot, TemplateSource};
-use tokio::runtime::Handle;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Error;
+use super::handle::{Handle, Stage};
 use super::templates;
 use crate::config::Config;
 use crate::store::{self, StoredTemplate};
@@ -22,7 +22,12 @@ const STANDBY_WAIT_MIN: Duration = Duration::from_millis(100);
 const STANDBY_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Takes the lane, as a standby if need be.
-pub(super) async fn claim(url: &str, broker_id: Uuid, lease: Duration) -> Result<store::Writer, Error> {
+pub(super) async fn claim(
+    url: &str,
+    broker_id: Uuid,
+    lease: Duration,
+    handle: &Handle,
+) -> Result<store::Writer, Error> {
     let broker = store::Broker {
         id: broker_id,
         host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -35,6 +40,7 @@ pub(super) async fn claim(url: &str, broker_id: Uuid, lease: Duration) -> Result
             Err(store::Error::Held { owner, remaining_ms, .. }) => {
                 if !waiting {
                     waiting = true;
+                    handle.set_stage(Stage::Standby);
                     info!(%owner, "another broker has the lane; waiting as its standby");
                 }
                 let remaining = Duration::from_millis(u64::try_from(remaining_ms).unwrap_or(0));
@@ -45,14 +51,17 @@ pub(super) async fn claim(url: &str, broker_id: Uuid, lease: Duration) -> Result
                 warn!(%error, "failed to look at the lease; trying again");
                 tokio::time::sleep(STANDBY_WAIT_MAX).await;
             }
-            claimed => return Ok(claimed?),
+            claimed => {
+                handle.set_stage(Stage::Starting);
+                return Ok(claimed?);
+            }
         }
     }
 }
 
 /// Rebuilds engines from what the store holds.
 pub(super) struct Recovery {
-    pub runtime: Handle,
+    pub runtime: tokio::runtime::Handle,
     pub pool: PgPool,
     pub config: Config,
 }

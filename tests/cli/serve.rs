@@ -79,7 +79,8 @@ fn up_brings_everything_and_a_second_start_finds_it_again() {
         command(&["broker"])
             .env("DATABASE_URL", &url)
             .env("TASKER__ENDPOINTS__WORK", "tcp://127.0.0.1:0")
-            .env("TASKER__ENDPOINTS__EVENTS", "tcp://127.0.0.1:0"),
+            .env("TASKER__ENDPOINTS__EVENTS", "tcp://127.0.0.1:0")
+            .env("TASKER__HTTP__LISTEN", "127.0.0.1:0"),
     );
     assert!(tasker(&other, &["health"]).starts_with("status    ok\n"));
     assert_eq!(other.stop().0, Some(0));
@@ -110,7 +111,9 @@ fn a_broker_without_a_database_does_not_start() {
 
 #[test]
 fn a_database_that_is_away_ends_the_start_with_7() {
-    let run = run(command(&["broker"]).env("DATABASE_URL", "postgres://anna:secret@127.0.0.1:1/tasker"));
+    let mut broker = command(&["broker"]);
+    broker.env("DATABASE_URL", "postgres://anna:secret@127.0.0.1:1/tasker").env("TASKER__HTTP__LISTEN", "");
+    let run = run(&mut broker);
     assert_eq!(run.code, 7, "{}", run.stderr);
     assert!(
         run.stderr.starts_with("error: the database is unavailable: ") && !run.stderr.contains("secret"),

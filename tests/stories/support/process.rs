@@ -23,6 +23,8 @@ pub struct BrokerProcess {
 struct Ready {
     work: Vec<String>,
     events: Vec<String>,
+    #[serde(default)]
+    http: String,
 }
 
 impl BrokerProcess {
@@ -36,7 +38,7 @@ impl BrokerProcess {
         let any = vec!["tcp://127.0.0.1:0".to_owned()];
         let variable = |key: &str| format!("TASKER__{}", key.replace('.', "__").to_uppercase());
         let settings = settings.iter().map(|(key, value)| (variable(key), (*value).to_owned())).collect();
-        BrokerProcess::at(database, &Ready { work: any.clone(), events: any }, settings)
+        BrokerProcess::at(database, &Ready { work: any.clone(), events: any, http: String::new() }, settings)
     }
 
     /// Starts another one where this one was.
@@ -61,6 +63,11 @@ impl BrokerProcess {
 
     pub fn events(&self) -> &str {
         &self.ready.events[0]
+    }
+
+    /// Where the API is.
+    pub fn http(&self) -> &str {
+        &self.ready.http
     }
 
     pub fn pid(&self) -> u32 {
@@ -128,7 +135,11 @@ pub fn broker_command(database_url: &str, work: &str, events: &str) -> Command {
     let program = std::env::var_os("TASKER_CHAOS_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tasker").into());
     let mut command = Command::new(program);
     command.args(["broker", "--output", "json"]).env("DATABASE_URL", database_url);
-    command.env("TASKER__ENDPOINTS__WORK", work).env("TASKER__ENDPOINTS__EVENTS", events).stdin(Stdio::null());
+    command
+        .env("TASKER__ENDPOINTS__WORK", work)
+        .env("TASKER__ENDPOINTS__EVENTS", events)
+        .env("TASKER__HTTP__LISTEN", "127.0.0.1:0")
+        .stdin(Stdio::null());
     dies_with_us(&mut command);
     command
 }

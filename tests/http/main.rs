@@ -1,0 +1,9 @@
+//! The HTTP side of a real broker: who may come in, what is refused, what is answered.
+
+mod acts;
+mod doors;
+mod probes;
+mod visitor;
+
+#[path = "../stories/support/mod.rs"]
+mod support;
