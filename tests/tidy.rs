@@ -9,9 +9,11 @@ const LINES_MAX: usize = 500;
 /// Who may use whom. A module may use itself, and what is listed; everybody may use the engine's crate where listed.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
+    ("time", &[]),
+    ("filter", &["time"]),
     ("template", &["tasker_engine"]),
     ("gateway", &["protocol", "security", "tasker_engine"]),
-    ("store", &["tasker_engine"]),
+    ("store", &["filter", "tasker_engine"]),
     ("postgres", &[]),
     ("security", &[]),
     ("config", &["security", "tasker_engine"]),
