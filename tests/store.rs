@@ -14,5 +14,7 @@ mod inbox;
 mod recovery;
 #[path = "store/saves.rs"]
 mod saves;
+#[path = "store/search.rs"]
+mod search;
 #[path = "store/views.rs"]
 mod views;

@@ -51,6 +51,12 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// A list took longer than its statements may. A narrower filter, a shorter page or a calmer hour will do.
+    #[error("the database did not answer within {} s; narrow the filter or try again later", limit.as_secs())]
+    TooSlow {
+        /// What a statement may take.
+        limit: Duration,
+    },
     /// The migrations could not be run.
     #[error("failed to migrate the database: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),

@@ -122,6 +122,9 @@ macro_rules! task_columns {
     };
 }
 
+/// What [`task_view`] reads, of the row `status` of the view `task_status`.
+pub(super) const TASK_COLUMNS: &str = task_columns!();
+
 /// Results read at once at first, and at most: sixteen of the largest are one message.
 const RESULTS_AT_ONCE_MIN: usize = 16;
 const RESULTS_AT_ONCE_MAX: usize = 1_024;
@@ -299,7 +302,7 @@ fn count(row: &PgRow, column: &str) -> Result<u32, Error> {
     u32::try_from(value).map_err(|_| Error::corrupt(format!("`{column}` is {value}")))
 }
 
-fn task_view(row: &PgRow) -> Result<TaskView, Error> {
+pub(super) fn task_view(row: &PgRow) -> Result<TaskView, Error> {
     Ok(TaskView {
         id: TaskId(row.try_get("task_id")?),
         namespace: row.try_get("namespace")?,

@@ -19,11 +19,13 @@ mod inbox;
 mod inspect;
 mod json;
 mod lane;
+mod listing;
 mod measure;
 mod migrate;
 mod recover;
 mod rows;
 mod scratch;
+mod search;
 mod statement;
 mod templates;
 mod workers;
@@ -35,9 +37,14 @@ pub use group::Group;
 pub use inbox::{Found, InboxRow, find_task, take_inbox};
 pub use inspect::{ListFilter, StepView, TaskView, list_tasks, lookup_keys, ping, task_status};
 pub use lane::{Broker, claim};
+pub use listing::LIST_TIMEOUT;
 pub use measure::{Mark, Measure, Server, StepTimes};
 pub use migrate::{MIGRATOR, MigrationReport, ensure_partitions, migrate, missing_migrations};
 pub use recover::{Recovered, load_outcomes, load_task, recover};
 pub use scratch::Scratch;
+pub use search::{
+    Budget, COUNT_MAX, Count, Cursor, LastError, PAGE_TASKS_MAX, Page, TaskRow, count_tasks, count_tasks_within,
+    search_tasks, search_tasks_within,
+};
 pub use templates::{StoredTemplate, stored_templates};
 pub use writer::{Committed, Writer};
