@@ -10,6 +10,8 @@ mod fence;
 mod fixture;
 #[path = "store/inbox.rs"]
 mod inbox;
+#[path = "store/pages.rs"]
+mod pages;
 #[path = "store/recovery.rs"]
 mod recovery;
 #[path = "store/saves.rs"]
