@@ -38,13 +38,13 @@ fn bounded(limit: u32) -> i64 {
 }
 
 /// A number that is never negative, nothing when it is NULL.
-fn number(row: &PgRow, column: &str) -> Result<Option<u32>, Error> {
+pub(super) fn number(row: &PgRow, column: &str) -> Result<Option<u32>, Error> {
     let value: Option<i32> = row.try_get(column)?;
     let checked = value.map(|value| u32::try_from(value).map_err(|_| Error::corrupt(format!("`{column}` is {value}"))));
     checked.transpose()
 }
 
 /// A number that is there and never negative.
-fn count(row: &PgRow, column: &str) -> Result<u32, Error> {
+pub(super) fn count(row: &PgRow, column: &str) -> Result<u32, Error> {
     number(row, column)?.ok_or_else(|| Error::corrupt(format!("`{column}` is NULL")))
 }

@@ -1,19 +1,34 @@
 //! What a filter says of a task, as SQL on its row `task`, whose key is known by then.
+//!
+//! `OFFSET 0` in an `EXISTS` keeps the planner from reading a whole table in place of a few rows by their key.
 
 use super::steps;
 use crate::filter::{Filter, StepState, TaskState, Values, allowed};
 use crate::store::listing::Sql;
 
-/// The states in which a task can be that the filter selects, also by the states of its steps: all steps of a task that
-/// ended well are done.
+/// The states in which a task can be that the filter selects, also by what the states of its steps say of it.
 pub(super) fn possible_states(filter: &Filter) -> Vec<TaskState> {
     let mut states = filter.states();
-    let step_states = allowed(&StepState::ALL, &filter.step_state);
-    let is_done = |state: &StepState| matches!(state, StepState::Complete | StepState::ResolvedManually);
-    if steps::speak_of_one(filter) && !step_states.iter().any(is_done) {
-        states.retain(|state| !matches!(state, TaskState::Complete | TaskState::ResolvedManually));
+    if steps::speak_of_one(filter) && !filter.step_state.is_empty() {
+        let step_states = allowed(&StepState::ALL, &filter.step_state);
+        states.retain(|state| step_states.iter().any(|step_state| tasks_with(*step_state).contains(state)));
     }
     states
+}
+
+/// The states of tasks with a step in a state. Nothing has happened in a pending task, a task ends when nothing runs or waits
+/// for a retry, and all steps of one that ended well are done.
+fn tasks_with(step_state: StepState) -> &'static [TaskState] {
+    use TaskState::{Cancelled, Complete, Error, InProgress, Pending, ResolvedManually};
+    match step_state {
+        StepState::Pending => &[Pending, InProgress, Error],
+        StepState::InProgress | StepState::WaitingForRetry => &[InProgress],
+        StepState::Error => &[InProgress, Error, Cancelled],
+        StepState::Cancelled => &[Cancelled],
+        StepState::Complete | StepState::ResolvedManually => {
+            &[InProgress, Complete, Error, Cancelled, ResolvedManually]
+        }
+    }
 }
 
 /// Adds ` AND ...` for everything that one statement can see: all but the states of steps. What is cheap comes first.
@@ -82,8 +97,9 @@ fn add_states(sql: &mut Sql, states: &[TaskState]) {
         if pending != in_progress {
             sql.add(if in_progress { " AND (" } else { " AND NOT (" });
             sql.add(
-                "EXISTS (SELECT FROM tasker.step_outcomes AS outcome WHERE outcome.task_id = task.task_id)
-                 OR EXISTS (SELECT FROM tasker.step_attempts_failed AS failure WHERE failure.task_id = task.task_id)
+                "EXISTS (SELECT FROM tasker.step_outcomes AS outcome WHERE outcome.task_id = task.task_id OFFSET 0)
+                 OR EXISTS (SELECT FROM tasker.step_attempts_failed AS failure
+                            WHERE failure.task_id = task.task_id OFFSET 0)
                  OR task.task_id IN (SELECT item.task_id FROM tasker.open_items AS item))",
             );
         }
@@ -120,5 +136,5 @@ fn add_free_text(sql: &mut Sql, opening: &'static str, text: &str) {
          OR EXISTS (SELECT FROM tasker.step_attempts_failed AS failure
                     WHERE failure.task_id = task.task_id AND position(lower(",
     );
-    sql.bind(text).add(") IN lower(failure.error_message)) > 0))");
+    sql.bind(text).add(") IN lower(failure.error_message)) > 0 OFFSET 0))");
 }

@@ -27,8 +27,16 @@ pub(super) fn speak_of_one(filter: &Filter) -> bool {
 
 /// Whether states of steps have to be looked up. That a step is done is a row of its own.
 pub(super) fn are_checked(filter: &Filter) -> bool {
-    let is_row = speak_of_one(filter) && are_among(filter, &[StepState::Complete, StepState::ResolvedManually]);
+    let is_row = if speak_of_one(filter) {
+        are_among(filter, &[StepState::Complete, StepState::ResolvedManually])
+    } else {
+        filter.step_state.none.iter().all(|state| is_done(*state))
+    };
     !is_row && !filter.step_state.is_empty()
+}
+
+fn is_done(state: StepState) -> bool {
+    matches!(state, StepState::Complete | StepState::ResolvedManually)
 }
 
 fn are_among(filter: &Filter, states: &[StepState]) -> bool {
@@ -50,17 +58,21 @@ pub(super) fn add(sql: &mut Sql, filter: &Filter) {
         add_names(sql, &Values { any: filter.step.none.clone(), none: Vec::new() });
         sql.add(")");
     }
+    for state in filter.step_state.none.iter().filter(|state| is_done(**state)) {
+        sql.add(" AND NOT EXISTS (SELECT FROM tasker.step_outcomes AS outcome WHERE outcome.task_id = task.task_id");
+        sql.add(" AND (outcome.kind = 'complete') = ").bind(*state == StepState::Complete).add(" OFFSET 0)");
+    }
     if !filter.error.none.is_empty() {
         sql.add(" AND NOT EXISTS (SELECT FROM tasker.step_attempts_failed AS failure");
         sql.add(" WHERE failure.task_id = task.task_id");
         add_error(sql, &filter.error.none);
-        sql.add(")");
+        sql.add(" OFFSET 0)");
     }
     if !filter.worker.none.is_empty() {
         for table in [OUTCOMES, FAILURES] {
             sql.add(" AND NOT EXISTS (SELECT FROM ").add(table).add(" AS attempt WHERE attempt.task_id = task.task_id");
             add_worker(sql, &filter.worker.none);
-            sql.add(")");
+            sql.add(" OFFSET 0)");
         }
     }
 }
@@ -85,7 +97,7 @@ fn add_one(sql: &mut Sql, filter: &Filter) {
         for table in [OUTCOMES, FAILURES] {
             sql.add(" OR EXISTS (SELECT FROM ").add(table).add(" AS driver WHERE driver.task_id = task.task_id");
             add_rest(sql, filter);
-            sql.add(")");
+            sql.add(" OFFSET 0)");
         }
         sql.add(")");
     } else if error.none.is_empty() && worker.none.is_empty() {
@@ -107,7 +119,7 @@ fn add_driver(sql: &mut Sql, filter: &Filter, table: &'static str, condition: &'
         .add(" AS driver WHERE driver.task_id = task.task_id")
         .add(condition);
     add_rest(sql, filter);
-    sql.add(")");
+    sql.add(" OFFSET 0)");
 }
 
 /// Names, errors and workers of the step of the row `driver`.
@@ -116,14 +128,14 @@ fn add_rest(sql: &mut Sql, filter: &Filter) {
         sql.add(" AND EXISTS (SELECT FROM tasker.steps AS named");
         sql.add(" WHERE named.task_id = driver.task_id AND named.step_number = driver.step_number");
         add_names(sql, &filter.step);
-        sql.add(")");
+        sql.add(" OFFSET 0)");
     }
     for (errors, opening) in [(&filter.error.any, " AND EXISTS"), (&filter.error.none, " AND NOT EXISTS")] {
         if !errors.is_empty() {
             sql.add(opening).add(" (SELECT FROM tasker.step_attempts_failed AS failure");
             sql.add(" WHERE failure.task_id = driver.task_id AND failure.step_number = driver.step_number");
             add_error(sql, errors);
-            sql.add(")");
+            sql.add(" OFFSET 0)");
         }
     }
     for (workers, opening) in [(&filter.worker.any, " AND (false"), (&filter.worker.none, " AND NOT (false")] {
@@ -133,7 +145,7 @@ fn add_rest(sql: &mut Sql, filter: &Filter) {
                 sql.add(" OR EXISTS (SELECT FROM ").add(table).add(" AS attempt");
                 sql.add(" WHERE attempt.task_id = driver.task_id AND attempt.step_number = driver.step_number");
                 add_worker(sql, workers);
-                sql.add(")");
+                sql.add(" OFFSET 0)");
             }
             sql.add(")");
         }
@@ -159,11 +171,14 @@ fn add_error(sql: &mut Sql, texts: &[String]) {
     sql.add(")");
 }
 
-/// On the row `attempt`. Registrations of a worker are episodes; there may be many of them.
+/// Episodes of a worker that are looked for, the newest ones: each is compared with every attempt that is looked at.
+const EPISODES_MAX: i64 = 1_000;
+
+/// On the row `attempt`. The episodes are looked up once.
 fn add_worker(sql: &mut Sql, names: &[String]) {
-    sql.add(" AND attempt.registration_id IN (SELECT registration.registration_id");
+    sql.add(" AND attempt.registration_id = ANY (ARRAY (SELECT registration.registration_id");
     sql.add(" FROM tasker.worker_registrations AS registration WHERE registration.worker = ANY (");
-    sql.bind(names).add("::text[]))");
+    sql.bind(names).add("::text[]) ORDER BY registration.registration_id DESC LIMIT ").bind(EPISODES_MAX).add("))");
 }
 
 /// What a look at the states of steps has found.
