@@ -51,4 +51,9 @@ commands! {
     ShowTemplate => TemplateDefinition,
     AnnounceTasks => TasksAnnounced,
     FindTask => TaskFound,
+    PauseNamespace => NamespaceChanged,
+    ResumeNamespace => NamespaceChanged,
+    ListNamespaces => NamespaceList,
+    DrainWorker => WorkerDraining,
+    ExplainStep => StepExplained,
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::event::{Operation, StepReference, TaskLabels};
+use crate::explain::{Explanation, ExplanationQuery};
 use crate::id::{BatchId, Origin, PeerId, RegistrationId, TaskId};
 use crate::loads::LoadTurn;
 use crate::refusal::Refusal;
-use crate::report::{TaskReport, TemplateReport, WorkerReport};
+use crate::report::{NamespaceReport, TaskReport, TemplateReport, WorkerReport};
 use crate::results::StrangeReports;
 use crate::state::TaskState;
 use crate::submit::Submission;
@@ -52,6 +53,14 @@ pub enum Reply {
     TaskRetried { task: TaskId, steps: Vec<Arc<str>> },
     /// To a resolution.
     StepResolved { task: TaskId, step: Arc<str>, state: TaskState },
+    /// To a pause or a resumption; `changed` is false when it was so already.
+    NamespaceChanged { changed: bool, namespace: Box<NamespaceReport> },
+    /// To a question for namespaces.
+    Namespaces(Vec<NamespaceReport>),
+    /// To a drain of a worker: steps and batches that it has; `changed` is false when it was draining already.
+    WorkerDraining { worker: Arc<str>, changed: bool, in_flight: u32, batches: u32 },
+    /// To the question why steps of a live task do not run.
+    Explained(Box<Explanation>),
     /// To a question for workers.
     Workers(Vec<WorkerReport>),
     /// To a question for templates.
@@ -92,7 +101,7 @@ pub enum WorkerMessage {
     /// Stop these; `true` when their deadline passed, `false` when they were cancelled.
     Cancel { steps: Vec<StepReference>, timed_out: bool },
     /// Finish and leave.
-    Drain { reason: &'static str },
+    Drain { reason: Arc<str> },
     /// I took you for lost: register again.
     RegisterAgain { reason: &'static str },
 }
@@ -159,6 +168,8 @@ pub struct Notice {
     pub batch: Option<BatchId>,
     /// The worker.
     pub worker: Option<Arc<str>>,
+    /// The namespace, when it is about one.
+    pub namespace: Option<Arc<str>>,
     /// The state now.
     pub state: Option<&'static str>,
     /// Why.
@@ -191,6 +202,9 @@ pub enum NoticeKind {
     WorkerSuspected,
     WorkerLost,
     WorkerUnregistered,
+    WorkerDraining,
+    NamespacePaused,
+    NamespaceResumed,
     TemplateRegistered,
     Custom,
 }
@@ -206,6 +220,7 @@ impl Notice {
             attempt: None,
             batch: None,
             worker: None,
+            namespace: None,
             state: None,
             reason: None,
             custom: None,
@@ -264,6 +279,9 @@ pub enum Read {
     /// The state of a task that is not live (or whose results are wanted). The server replies to the client.
     /// With it comes what the store does not know: how far running steps are.
     Status { to: Origin, query: crate::event::StatusQuery, progress: Vec<StepProgress> },
+    /// Why steps do not run: of a task that is not live, or of a live one with what only the store knows, the last errors of
+    /// its steps. The server replies to the client.
+    Explanation { to: Origin, query: ExplanationQuery, live: Option<Box<Explanation>> },
     /// A wait for a task that is not live: it has ended, or never was. The server replies to the client.
     Waited { to: Origin, task: TaskId },
     /// A try of a task that is not live: nothing to dispatch. The server replies to the client.

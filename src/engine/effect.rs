@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::delivery::{Deliver, Disposition};
 use crate::event::{Failure, Operation, OperationKind, StepReference, TaskLabels, TemplateSource, WorkerIntroduction};
+use crate::fleet::FleetActed;
 use crate::id::{BatchId, Origin, RegistrationId, TaskId};
 use crate::state::{BatchState, StepState, TaskState};
 use crate::template::Template;
@@ -48,6 +49,8 @@ pub enum Save {
     ResultReceived(Box<ReceivedResult>),
     /// An operator did something.
     OperatorAction(Box<OperatorAction>),
+    /// An operator did something to a namespace or a worker.
+    FleetAction(Box<FleetActed>),
     /// A registration episode began.
     WorkerRegistered { registration: RegistrationId, worker: Box<WorkerIntroduction> },
     /// A registration episode ended: `superseded`, `reconnected`, `lost`, `unregistered`, `drained`.

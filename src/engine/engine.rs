@@ -12,6 +12,7 @@ use crate::deadlines::{Deadline, Deadlines};
 use crate::delivery::{Deliver, KeyLookup, Notice, NoticeKind, Reply};
 use crate::effect::{Command, Effects, Save};
 use crate::event::Event;
+use crate::fleet::Pauses;
 use crate::hash::BuildIdHasher;
 use crate::id::{BatchId, IdSource, Origin, TaskId};
 use crate::inquiries::Inquiries;
@@ -42,6 +43,7 @@ pub struct Engine {
     pub(crate) batches: Batches,
     pub(crate) workers: Workers,
     pub(crate) queues: Queues,
+    pub(crate) pauses: Pauses,
     pub(crate) deadlines: Deadlines,
     pub(crate) waiters: Waiters,
     /// Live tasks by idempotency key, and those that ended while a look-up was under way.
@@ -75,6 +77,7 @@ impl Engine {
             batches: Batches::default(),
             workers: Workers::default(),
             queues: Queues::default(),
+            pauses: Pauses::new(),
             deadlines: Deadlines::default(),
             waiters: Waiters::default(),
             keys: BTreeMap::new(),
@@ -110,6 +113,9 @@ impl Engine {
                 self.task_loaded(now, origin, *operation, asked, task, out);
             }
             Event::EndedTasksLoaded { reports, tasks } => self.ended_tasks_loaded(now, *reports, &tasks, out),
+            Event::FleetActionAsked { origin, action } => self.fleet_action_asked(now, origin, action, out),
+            Event::NamespacesAsked { origin } => self.namespaces_asked(origin, out),
+            Event::ExplanationAsked { origin, query } => self.explanation_asked(now, origin, query, out),
             Event::WorkersAsked { origin } => self.workers_asked(now, origin, out),
             Event::TemplatesAsked { origin, namespace } => self.templates_asked(origin, namespace.as_deref(), out),
             Event::TemplateAsked { origin, namespace, name, version } => {
@@ -176,6 +182,7 @@ impl Engine {
             counts.slots += u64::from(worker.introduction.concurrency);
         }
         counts.templates_without_worker = self.templates_without_worker();
+        counts.namespaces_paused = self.pauses.keys().cloned().collect();
         counts
     }
 
@@ -203,7 +210,7 @@ impl Engine {
         }
     }
 
-    /// Templates with waiting work that no connected worker serves.
+    /// Templates with waiting work that no connected worker serves, but for those of paused namespaces.
     pub fn templates_without_worker(&self) -> Vec<TemplateKey> {
         let served = |template| self.workers.iter().any(|worker| worker.peer.is_some() && worker.serves(template));
         let waiting = self.queues.waiting_templates().filter(|&template| !served(template));
@@ -244,7 +251,7 @@ impl Engine {
     pub(crate) fn end_task(&mut self, now: Now, id: TaskId, end: TaskState, out: &mut Effects) {
         let mut task = self.tasks.remove(&id).expect("only live tasks are ended");
         self.held_bytes -= task.held_bytes;
-        self.queues.dequeue(&mut task);
+        self.queues.let_go(&mut task);
         if let Some(start_at) = task.start_at {
             self.deadlines.remove(start_at, Deadline::Start(id));
         }

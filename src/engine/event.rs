@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::explain::ExplanationQuery;
+use crate::fleet::FleetAction;
 use crate::id::{BatchId, Origin, PeerId, RegistrationId, TaskId};
 use crate::loads::LoadTurn;
 use crate::refusal::Refusal;
@@ -37,6 +39,12 @@ pub enum Event {
     TaskLoaded { origin: Origin, operation: Box<Operation>, asked: LoadTurn, task: Option<Box<TaskSnapshot>> },
     /// The store answered [`Read::EndedTasks`](crate::Read::EndedTasks) with the tasks that there are.
     EndedTasksLoaded { reports: Box<StrangeReports>, tasks: Vec<TaskSnapshot> },
+    /// An operator wants to change a namespace or a worker.
+    FleetActionAsked { origin: Origin, action: FleetAction },
+    /// A client asked for the namespaces.
+    NamespacesAsked { origin: Origin },
+    /// A client asked why steps do not run.
+    ExplanationAsked { origin: Origin, query: ExplanationQuery },
     /// A client asked for the workers.
     WorkersAsked { origin: Origin },
     /// A client asked for the templates.
@@ -74,6 +82,9 @@ impl Event {
             | Event::WaitAsked { origin, .. }
             | Event::OperationAsked { origin, .. }
             | Event::TaskLoaded { origin, .. }
+            | Event::FleetActionAsked { origin, .. }
+            | Event::NamespacesAsked { origin }
+            | Event::ExplanationAsked { origin, .. }
             | Event::WorkersAsked { origin }
             | Event::TemplatesAsked { origin, .. }
             | Event::TemplateAsked { origin, .. }

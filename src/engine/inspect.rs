@@ -92,7 +92,7 @@ impl Engine {
                 name: worker.name(),
                 registration: worker.registration,
                 incarnation: worker.introduction.incarnation,
-                state: worker.standing.as_str(),
+                state: worker.state(),
                 concurrency: worker.introduction.concurrency,
                 in_flight: worker.out,
                 batches: count(worker.batches.len()),

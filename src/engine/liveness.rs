@@ -8,6 +8,7 @@ use crate::delivery::{Deliver, Notice, NoticeKind, Reply, WorkerMessage};
 use crate::effect::{Effects, Save};
 use crate::engine::{Engine, reason};
 use crate::event::{Beat, Capability, TemplateSource, WorkerIntroduction};
+use crate::fleet::Drained;
 use crate::id::{BatchId, Origin, PeerId, RegistrationId};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::task::count;
@@ -23,6 +24,8 @@ struct Succession {
     claimed: Vec<BatchId>,
     /// Whether batches had not reached the process.
     lost_on_the_way: bool,
+    /// An order to leave that the process was given.
+    drained: Option<Drained>,
 }
 
 impl Engine {
@@ -46,13 +49,16 @@ impl Engine {
         let registration = RegistrationId(self.ids.uuid(now.wall));
         let listed = introduction.open_batches.clone();
         let unacknowledged = std::mem::take(&mut introduction.unacknowledged);
-        let Succession { claimed, lost_on_the_way } =
+        let Succession { claimed, lost_on_the_way, drained } =
             self.replace_earlier(now, origin.peer, &introduction, &listed, out);
 
         let mut worker = Worker::new(registration, introduction, now.mono);
         worker.peer = Some(origin.peer);
         worker.standing = Standing::Active;
         worker.unproven = lost_on_the_way;
+        if let Some(order) = drained {
+            worker.drain(order);
+        }
         worker.serve(self.registry.coverage(&worker.introduction.capabilities));
         for &id in &claimed {
             let batch = self.batches.get_mut(id).expect("claimed batches are open");
@@ -75,6 +81,7 @@ impl Engine {
         let closed_batches = listed.into_iter().filter(|id| !claimed.contains(id)).collect();
         out.reply(origin, Reply::WorkerRegistered { registration, closed_batches, templates });
         self.tell_again_to_stop(registration, &claimed, out);
+        self.ask_to_drain(registration, out);
         if !unacknowledged.is_empty() {
             self.take_results(now, origin, registration, unacknowledged, out);
         }
@@ -152,7 +159,7 @@ impl Engine {
         let Some(earlier) = by_name.and_then(|registration| self.workers.get(registration)) else {
             return Succession::default();
         };
-        let registration = earlier.registration;
+        let (registration, drained) = (earlier.registration, earlier.drained.clone());
         if earlier.introduction.incarnation != introduction.incarnation {
             self.lose_worker(now, registration, "superseded", "a new process registered under the worker's name", out);
             return Succession::default();
@@ -165,7 +172,7 @@ impl Engine {
             self.give_back(now, id, &why, out);
         }
         self.remove_worker(registration, "reconnected", out);
-        Succession { claimed, lost_on_the_way }
+        Succession { claimed, lost_on_the_way, drained }
     }
 
     /// A message came from a connection: notes the sign of life and returns whose it is. An unknown sender is told to
@@ -220,6 +227,7 @@ impl Engine {
             out.reply(origin, Reply::RegisterAgain { reason: "the worker does not have a batch that was sent to it" });
         } else {
             out.reply(origin, Reply::HeartbeatAcknowledged);
+            self.ask_to_drain(known, out);
         }
     }
 

@@ -99,7 +99,7 @@ impl Engine {
     fn let_go(&mut self, id: TaskId) {
         let mut task = self.tasks.remove(&id).expect("the caller has looked at it");
         self.held_bytes -= task.held_bytes;
-        self.queues.dequeue(&mut task);
+        self.queues.let_go(&mut task);
         let unfinished = task.steps.iter().filter(|step| !step.phase().state().is_final()).count();
         self.steps_unfinished -= unfinished as u64;
         if let Some(key) = task.key_lookup() {
@@ -278,7 +278,7 @@ impl Engine {
         }
     }
 
-    fn step_number(&self, id: TaskId, name: &str) -> Result<u32, Refusal> {
+    pub(crate) fn step_number(&self, id: TaskId, name: &str) -> Result<u32, Refusal> {
         let template = &self.tasks[&id].template;
         template.step_number(name).ok_or_else(|| {
             let message = format!("task {id} ({}) has no step {name}", template.key);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::id::{RegistrationId, TaskId};
 use crate::line::{Line, Rank};
+use crate::tally::{Share, Tally};
 use crate::task::Task;
 use crate::workers::Workers;
 
@@ -28,7 +29,7 @@ pub(crate) struct Queues {
     templates: Vec<TemplateQueue>,
     namespaces: Vec<NamespaceQueue>,
     namespace_index: BTreeMap<Arc<str>, usize>,
-    /// Namespaces with ready work, in the order in which they take turns.
+    /// Namespaces with ready work that are not paused, in the order in which they take turns.
     rotation: VecDeque<usize>,
 }
 
@@ -46,6 +47,9 @@ struct NamespaceQueue {
     heads: Line<u32>,
     /// Whether it is in `rotation`.
     rotating: bool,
+    /// It is kept out of `rotation`, so that planning costs nothing for it, whatever waits.
+    paused: bool,
+    tally: Tally,
 }
 
 /// A task that may run a step, and the worker for it.
@@ -67,17 +71,23 @@ impl Queues {
     }
 
     /// Makes room for a template; indices come one after the other.
-    pub fn add_template(&mut self, namespace: &Arc<str>) {
+    pub fn add_template(&mut self, namespace: &Arc<str>, paused: bool) {
         let next = self.namespaces.len();
         let namespace = *self.namespace_index.entry(namespace.clone()).or_insert(next);
         if namespace == next {
-            self.namespaces.push(NamespaceQueue { heads: Line::new(), rotating: false });
+            let tally = Tally::default();
+            self.namespaces.push(NamespaceQueue { heads: Line::new(), rotating: false, paused, tally });
         }
         self.templates.push(TemplateQueue { namespace, tasks: Line::new(), heads: false });
     }
 
     /// Puts a task in line if it has ready steps and its time has come, and takes it out if not.
     pub fn place(&mut self, task: &mut Task) {
+        self.count(task, Share::of(task));
+        self.put(task);
+    }
+
+    fn put(&mut self, task: &mut Task) {
         if !task.is_due() || task.counts.ready == 0 {
             self.dequeue(task);
         } else if !task.queued {
@@ -86,8 +96,14 @@ impl Queues {
         }
     }
 
+    /// Takes a task out of line, and out of the tally: it is not live any more.
+    pub fn let_go(&mut self, task: &mut Task) {
+        self.dequeue(task);
+        self.count(task, Share::default());
+    }
+
     /// Takes a task out of line.
-    pub fn dequeue(&mut self, task: &mut Task) {
+    fn dequeue(&mut self, task: &mut Task) {
         if task.queued {
             task.queued = false;
             self.remove(rank(task), task.template_index);
@@ -98,13 +114,14 @@ impl Queues {
     /// nothing of it is ready.
     pub fn taken(&mut self, task: &mut Task) {
         task.taken += 1;
+        self.count(task, Share::of(task));
         if task.counts.ready == 0 {
             self.dequeue(task);
         } else if task.taken >= QUANTUM_STEPS {
             self.dequeue(task);
             task.taken = 0;
             task.turn = self.draw_turn();
-            self.place(task);
+            self.put(task);
         }
     }
 
@@ -147,9 +164,45 @@ impl Queues {
         }
     }
 
-    /// Indices of templates that have ready work.
+    /// Indices of templates that have ready work, but for those of paused namespaces.
     pub fn waiting_templates(&self) -> impl Iterator<Item = u32> {
-        (0_u32..).zip(&self.templates).filter(|(_, queue)| !queue.tasks.is_empty()).map(|(index, _)| index)
+        let waits = |queue: &TemplateQueue| !queue.tasks.is_empty() && !self.namespaces[queue.namespace].paused;
+        (0_u32..).zip(&self.templates).filter(move |(_, queue)| waits(queue)).map(|(index, _)| index)
+    }
+
+    /// Hands out nothing of a namespace any more.
+    pub fn pause(&mut self, namespace: &str) {
+        let Some(&namespace) = self.namespace_index.get(namespace) else { return };
+        let queue = &mut self.namespaces[namespace];
+        queue.paused = true;
+        queue.rotating = false;
+        self.rotation.retain(|&other| other != namespace);
+    }
+
+    /// Lets a paused namespace take its turns again.
+    pub fn resume(&mut self, namespace: &str) {
+        let Some(&namespace) = self.namespace_index.get(namespace) else { return };
+        let queue = &mut self.namespaces[namespace];
+        queue.paused = false;
+        if queue.heads.first().is_some() {
+            self.rotate(namespace);
+        }
+    }
+
+    /// Namespaces with templates.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.namespace_index.keys()
+    }
+
+    /// How much there is of a namespace.
+    pub fn tally_of(&self, namespace: &str) -> Tally {
+        self.namespace_index.get(namespace).map_or_else(Tally::default, |&index| self.namespaces[index].tally)
+    }
+
+    fn count(&mut self, task: &mut Task, share: Share) {
+        let namespace = self.templates[task.template_index as usize].namespace;
+        self.namespaces[namespace].tally.exchange(task.share, share);
+        task.share = share;
     }
 
     fn insert(&mut self, rank: Rank, task: TaskId, template: u32) {
@@ -184,7 +237,7 @@ impl Queues {
 
     fn rotate(&mut self, namespace: usize) {
         let queue = &mut self.namespaces[namespace];
-        if !queue.rotating {
+        if !queue.rotating && (!queue.paused || planted!(PauseIgnored)) {
             queue.rotating = true;
             self.rotation.push_back(namespace);
         }

@@ -46,11 +46,13 @@ pub enum Planted {
     ParentResultDropped,
     /// A task with a failed step is called complete.
     FailureOverlooked,
+    /// What becomes ready in a paused namespace is handed out.
+    PauseIgnored,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 20] = [
+    pub const ALL: [Planted; 21] = [
         Planted::AttemptNotCompared,
         Planted::RegistrationNotCompared,
         Planted::SecondResultAccepted,
@@ -71,6 +73,7 @@ impl Planted {
         Planted::LedgerSkipped,
         Planted::ParentResultDropped,
         Planted::FailureOverlooked,
+        Planted::PauseIgnored,
     ];
 }
 

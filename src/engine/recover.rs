@@ -33,6 +33,7 @@ impl Engine {
     /// When a task names a template that the snapshot lacks, or a batch a task: the store reads all in one transaction.
     pub fn recover(config: Config, seed: [u64; 2], now: Now, snapshot: Snapshot, out: &mut Effects) -> Engine {
         let mut engine = Engine::new(config, seed);
+        engine.pauses.extend(snapshot.pauses);
         for source in snapshot.templates {
             let index = engine.registry.register(source).ok().flatten().expect("the store holds a template once");
             engine.take_template_in(index);

@@ -92,6 +92,11 @@ impl Registry {
         })
     }
 
+    /// How many templates a namespace has, each version for itself.
+    pub fn of_namespace(&self, namespace: &str) -> usize {
+        self.by_name.get(namespace).map_or(0, |names| names.values().map(Vec::len).sum())
+    }
+
     /// Whether a capability covers a template.
     pub fn covers(&self, capability: &Capability, index: u32) -> bool {
         let key = &self.get(index).template.key;

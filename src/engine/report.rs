@@ -6,6 +6,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::event::{Capability, TemplateSource};
+use crate::fleet::Pause;
 use crate::id::{RegistrationId, TaskId};
 use crate::state::{StepState, TaskState};
 use crate::template::TemplateKey;
@@ -122,6 +123,27 @@ pub struct TemplateReport {
     pub workers: u32,
 }
 
+/// A namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceReport {
+    /// Its name.
+    pub name: Arc<str>,
+    /// That it is paused.
+    pub pause: Option<Pause>,
+    /// Live tasks.
+    pub tasks: u64,
+    /// Steps that could run now.
+    pub steps_ready: u64,
+    /// Steps with workers.
+    pub steps_in_progress: u64,
+    /// Steps that wait for others, for a retry, or for the time of their task.
+    pub steps_waiting: u64,
+    /// Connected workers that can run something of it.
+    pub workers: u32,
+    /// Registered templates, each version for itself.
+    pub templates: u32,
+}
+
 /// The engine's part of a health check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealthCounts {
@@ -141,6 +163,8 @@ pub struct HealthCounts {
     pub templates: u64,
     /// Templates with waiting work that no live worker serves.
     pub templates_without_worker: Vec<TemplateKey>,
+    /// Paused namespaces.
+    pub namespaces_paused: Vec<Arc<str>>,
 }
 
 /// How much an engine holds in memory.

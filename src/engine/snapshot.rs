@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::effect::{BatchItem, SettledKind};
 use crate::event::{Capability, TaskLabels, TemplateSource};
+use crate::fleet::Pause;
 use crate::id::{BatchId, RegistrationId, TaskId};
 use crate::state::TaskState;
 use crate::template::TemplateKey;
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub workers: Vec<WorkerSnapshot>,
     /// The largest batch id ever used: new ones must be larger.
     pub newest_batch: Option<BatchId>,
+    /// Paused namespaces.
+    pub pauses: Vec<(Arc<str>, Pause)>,
 }
 
 /// A task as stored.

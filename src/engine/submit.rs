@@ -97,7 +97,8 @@ impl Engine {
 
     /// Makes a queue for a new template and finds its workers.
     pub(crate) fn take_template_in(&mut self, index: u32) {
-        self.queues.add_template(&self.registry.get(index).template.key.namespace);
+        let namespace = &self.registry.get(index).template.key.namespace;
+        self.queues.add_template(namespace, self.pauses.contains_key(namespace));
         for registration in self.workers.registrations() {
             let registry = &self.registry;
             self.workers.change(registration, |worker| {

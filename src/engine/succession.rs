@@ -17,8 +17,9 @@ impl Engine {
         for worker in old.workers.iter() {
             let Some(peer) = worker.peer else { continue };
             let leaving = worker.leaving.filter(|origin| !undecided.contains(origin));
+            let drained = worker.drained.clone().filter(|order| !undecided.contains(&order.by));
             let standing = match worker.standing {
-                Standing::Draining if leaving.is_none() => Standing::Active,
+                Standing::Draining if leaving.is_none() && drained.is_none() => Standing::Active,
                 standing => standing,
             };
             let check_at = now.mono + self.config.heartbeat_ms;
@@ -28,6 +29,7 @@ impl Engine {
                 awaited_until = Some(std::mem::replace(&mut successor.check_at, check_at));
                 successor.standing = standing;
                 successor.leaving = leaving;
+                successor.drained = drained;
                 successor.unproven = worker.unproven;
                 successor.seen = worker.seen;
                 successor.serve(serves);

@@ -8,7 +8,7 @@
 //!    | '-- registered again -- Unreachable ----> (lost)
 //!    |                          ^                  ^
 //!    |---- undeliverable -------'                  |
-//!    '---- asked to drain ----> Draining ----------+--> (left, when its last batch is closed)
+//!    '-- asks or asked to drain -> Draining ----------+--> (left, when its last batch is closed)
 //!  Awaited (after a restart) --- registered again --> (replaced), or lost after the grace period
 //! ```
 
@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use crate::event::WorkerIntroduction;
+use crate::fleet::Drained;
 use crate::hash::BuildIdHasher;
 use crate::id::{BatchId, Origin, PeerId, RegistrationId};
 use crate::time::Mono;
@@ -66,6 +67,8 @@ pub(crate) struct Worker {
     /// Batches to it were lost on the way: it gets nothing until it shows that it has the answer to its registration, since
     /// what is sent to it may still go nowhere.
     pub unproven: bool,
+    /// An operator's order to leave. It holds for the process, on whichever connection.
+    pub drained: Option<Drained>,
     /// The command that asked to leave after draining, to be answered when the last batch is closed.
     pub leaving: Option<Origin>,
     /// By template index: whether it can run it.
@@ -85,6 +88,7 @@ impl Worker {
             check_at: now,
             paused: false,
             unproven: false,
+            drained: None,
             leaving: None,
             serves: Vec::new(),
         }
@@ -92,6 +96,20 @@ impl Worker {
 
     pub fn name(&self) -> Arc<str> {
         self.introduction.name.clone()
+    }
+
+    /// Its state as others are told: an order to leave shows also while it cannot be reached.
+    pub fn state(&self) -> &'static str {
+        if self.drained.is_some() { Standing::Draining.as_str() } else { self.standing.as_str() }
+    }
+
+    /// Takes an order to leave. Whoever cannot be reached, or is awaited, begins with it when it registers again.
+    pub fn drain(&mut self, order: Drained) {
+        self.drained = Some(order);
+        match self.standing {
+            Standing::Active | Standing::Suspect => self.standing = Standing::Draining,
+            Standing::Unreachable | Standing::Draining | Standing::Awaited => {}
+        }
     }
 
     pub fn serves(&self, template: u32) -> bool {

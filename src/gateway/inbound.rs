@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tasker_engine::{
-    BatchId, Beat, Event, KeyLookup, Operation, OperationKind, Origin, PeerId, Refusal, RegistrationId, StatusQuery,
-    TaskId, TaskLabels, TaskRequest, TaskState, TraceContext, Wall, WorkerIntroduction,
+    BatchId, Beat, Event, ExplanationQuery, FleetAction, FleetActionKind, KeyLookup, Operation, OperationKind, Origin,
+    PeerId, Refusal, RegistrationId, StatusQuery, TaskId, TaskLabels, TaskRequest, TaskState, TraceContext, Wall,
+    WorkerIntroduction,
 };
 use uuid::Uuid;
 
@@ -105,6 +106,27 @@ impl Door {
                 let kind = OperationKind::Resolve { step: message.step, result };
                 operation(origin, message.task_id, kind, message.actor, message.reason)
             }),
+            Message::PauseNamespace(message) => answer(peer, message.correlation_id, |origin| {
+                let kind = FleetActionKind::PauseNamespace;
+                fleet_action(origin, kind, "namespace", &message.namespace, message.actor, message.reason)
+            }),
+            Message::ResumeNamespace(message) => answer(peer, message.correlation_id, |origin| {
+                let kind = FleetActionKind::ResumeNamespace;
+                fleet_action(origin, kind, "namespace", &message.namespace, message.actor, message.reason)
+            }),
+            Message::DrainWorker(message) => answer(peer, message.correlation_id, |origin| {
+                let kind = FleetActionKind::DrainWorker;
+                fleet_action(origin, kind, "worker", &message.worker, message.actor, message.reason)
+            }),
+            Message::ListNamespaces(message) => {
+                answer(peer, message.correlation_id, |origin| Ok(Event::NamespacesAsked { origin }))
+            }
+            Message::ExplainStep(message) => answer(peer, message.correlation_id, |origin| {
+                let step = message.step.filter(|step| !step.is_empty());
+                fields::optional_name("step", step.as_deref())?;
+                let query = ExplanationQuery { task: TaskId(message.task_id), step, store_away: false };
+                Ok(Event::ExplanationAsked { origin, query })
+            }),
             Message::ListWorkers(message) => {
                 answer(peer, message.correlation_id, |origin| Ok(Event::WorkersAsked { origin }))
             }
@@ -150,6 +172,10 @@ impl Door {
             | Message::TemplateDefinition(_)
             | Message::TasksAnnounced(_)
             | Message::TaskFound(_)
+            | Message::NamespaceChanged(_)
+            | Message::NamespaceList(_)
+            | Message::WorkerDraining(_)
+            | Message::StepExplained(_)
             | Message::Error(_)
             | Message::Event(_)
             | Message::Control(_) => Err(Refused::Direction(message.message_type())),
@@ -261,6 +287,20 @@ fn operation(origin: Origin, task: Uuid, kind: OperationKind, actor: String, rea
     fields::text("actor", &actor, NAME_BYTES_MAX)?;
     fields::text("reason", &reason, TEXT_BYTES_MAX)?;
     Ok(Event::OperationAsked { origin, operation: Operation { task: TaskId(task), kind, actor, reason } })
+}
+
+fn fleet_action(
+    origin: Origin,
+    kind: FleetActionKind,
+    field: &str,
+    subject: &str,
+    actor: String,
+    reason: String,
+) -> Checked<Event> {
+    fields::name(field, subject)?;
+    fields::text("actor", &actor, NAME_BYTES_MAX)?;
+    fields::text("reason", &reason, TEXT_BYTES_MAX)?;
+    Ok(Event::FleetActionAsked { origin, action: FleetAction { kind, subject: subject.into(), actor, reason } })
 }
 
 fn list_tasks(peer: PeerId, query: protocol::ListTasks) -> Admitted {

@@ -5,6 +5,7 @@ mod budget;
 mod carrier;
 mod connections;
 mod desk;
+mod explained;
 mod fields;
 mod frames;
 mod guard;
@@ -47,6 +48,7 @@ use stir::Stir;
 
 pub use budget::Budget;
 pub use desk::Desk;
+pub use explained::step_explained;
 pub use inbound::check_request;
 pub use summary::step_counts;
 pub use templates::TemplateParser;

@@ -53,6 +53,7 @@ impl Publisher {
             attempt: notice.attempt,
             batch_id: notice.batch.map(|batch| batch.0),
             worker: notice.worker.map(|worker| worker.to_string()),
+            namespace: notice.namespace.map(|namespace| namespace.to_string()),
             state: notice.state.map(str::to_owned),
             reason: notice.reason.map(|reason| reason.to_string()),
             payload: notice
@@ -102,6 +103,9 @@ fn event_topic(notice: &Notice) -> String {
         NoticeKind::WorkerSuspected => Topic::WorkerSuspected,
         NoticeKind::WorkerLost => Topic::WorkerLost,
         NoticeKind::WorkerUnregistered => Topic::WorkerUnregistered,
+        NoticeKind::WorkerDraining => Topic::WorkerDraining,
+        NoticeKind::NamespacePaused => Topic::NamespacePaused,
+        NoticeKind::NamespaceResumed => Topic::NamespaceResumed,
         NoticeKind::TemplateRegistered => Topic::TemplateRegistered,
         NoticeKind::Custom => {
             let namespace = notice.template.as_ref().map_or("", |template| &template.key.namespace);

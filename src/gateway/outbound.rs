@@ -9,6 +9,7 @@ use tasker_engine::{
 };
 use uuid::Uuid;
 
+use super::explained::step_explained;
 use super::limits::{PROGRESS_BYTES_MAX, RETRY_AFTER_MS};
 use super::{Settings, summary, templates};
 use crate::protocol::{self, ErrorCode, ErrorReply, JsonText, Message};
@@ -61,6 +62,19 @@ pub(super) fn reply(settings: &Settings, to: Origin, reply: Reply) -> Message {
             task_state: state.as_str().to_owned(),
         }
         .into(),
+        Reply::NamespaceChanged { changed, namespace } => {
+            protocol::NamespaceChanged { correlation_id, changed, namespace: summary::namespace_summary(&namespace) }
+                .into()
+        }
+        Reply::Namespaces(namespaces) => {
+            let namespaces = namespaces.iter().map(summary::namespace_summary).collect();
+            protocol::NamespaceList { correlation_id, namespaces }.into()
+        }
+        Reply::WorkerDraining { worker, changed, in_flight, batches } => {
+            let worker = worker.to_string();
+            protocol::WorkerDraining { correlation_id, worker, changed, in_flight, batches }.into()
+        }
+        Reply::Explained(explanation) => step_explained(correlation_id, &explanation).into(),
         Reply::Workers(workers) => {
             let workers = workers.into_iter().map(worker_summary).collect();
             protocol::WorkerList { correlation_id, workers }.into()
@@ -115,7 +129,7 @@ pub(super) fn worker_message(settings: &Settings, message: WorkerMessage) -> Mes
             reason: if timed_out { protocol::CancelReason::Timeout } else { protocol::CancelReason::Cancelled },
         }
         .into(),
-        WorkerMessage::Drain { reason } => protocol::Drain { reason: reason.to_owned() }.into(),
+        WorkerMessage::Drain { reason } => protocol::Drain { reason: reason.to_string() }.into(),
         WorkerMessage::RegisterAgain { reason } => register_again(settings, Uuid::nil(), reason),
     }
 }

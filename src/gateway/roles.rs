@@ -111,6 +111,11 @@ fn correlation(message: &Message) -> Option<Uuid> {
         Message::ShowTemplate(message) => message.correlation_id,
         Message::AnnounceTasks(message) => message.correlation_id,
         Message::FindTask(message) => message.correlation_id,
+        Message::PauseNamespace(message) => message.correlation_id,
+        Message::ResumeNamespace(message) => message.correlation_id,
+        Message::ListNamespaces(message) => message.correlation_id,
+        Message::DrainWorker(message) => message.correlation_id,
+        Message::ExplainStep(message) => message.correlation_id,
         _ => return None,
     })
 }
@@ -135,10 +140,16 @@ fn may(role: Role, message: MessageType) -> bool {
         | MessageType::ListTemplates
         | MessageType::ShowTemplate
         | MessageType::AnnounceTasks
-        | MessageType::FindTask => &[Role::Client, Role::Operator],
-        MessageType::CancelTask | MessageType::RetryTask | MessageType::ResolveStep | MessageType::ListWorkers => {
-            &[Role::Operator]
-        }
+        | MessageType::FindTask
+        | MessageType::ExplainStep => &[Role::Client, Role::Operator],
+        MessageType::CancelTask
+        | MessageType::RetryTask
+        | MessageType::ResolveStep
+        | MessageType::ListWorkers
+        | MessageType::PauseNamespace
+        | MessageType::ResumeNamespace
+        | MessageType::ListNamespaces
+        | MessageType::DrainWorker => &[Role::Operator],
         _ => &[],
     };
     roles.contains(&role)
@@ -171,13 +182,9 @@ fn narrow(known: &Arc<Peer>, mut incoming: Incoming) -> Result<Incoming, Refusal
             }
         }
         Incoming::Event(Event::OperationAsked { operation, .. }) => {
-            // What the peer says of itself is its own affair; the key is not.
-            operation.actor = match operation.actor.as_str() {
-                "" => known.name.clone(),
-                actor if actor == known.name => known.name.clone(),
-                actor => format!("{actor} ({})", known.name),
-            };
+            operation.actor = signed(known, &operation.actor);
         }
+        Incoming::Event(Event::FleetActionAsked { action, .. }) => action.actor = signed(known, &action.actor),
         Incoming::Event(_)
         | Incoming::Health { .. }
         | Incoming::ListTasks { .. }
@@ -185,6 +192,15 @@ fn narrow(known: &Arc<Peer>, mut incoming: Incoming) -> Result<Incoming, Refusal
         | Incoming::FindTask { .. } => {}
     }
     Ok(incoming)
+}
+
+/// What the peer says of itself is its own affair; the key is not.
+fn signed(known: &Peer, actor: &str) -> String {
+    match actor {
+        "" => known.name.clone(),
+        actor if actor == known.name => known.name.clone(),
+        actor => format!("{actor} ({})", known.name),
+    }
 }
 
 #[cfg(test)]

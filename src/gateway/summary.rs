@@ -1,6 +1,6 @@
-//! Live tasks and their steps as they are sent.
+//! Live tasks, their steps and their namespaces as they are sent.
 
-use tasker_engine::{StepCounts, StepLine, TaskReport};
+use tasker_engine::{NamespaceReport, StepCounts, StepLine, TaskReport};
 
 use super::outbound;
 use crate::protocol;
@@ -55,5 +55,23 @@ pub(super) fn step_summary(line: &StepLine) -> protocol::StepSummary {
         retry_in_ms: line.retry_in_ms,
         progress: line.progress.clone().map(outbound::stored_json),
         ..protocol::StepSummary::default()
+    }
+}
+
+/// A namespace as it is sent.
+pub(super) fn namespace_summary(report: &NamespaceReport) -> protocol::NamespaceSummary {
+    let pause = report.pause.as_ref();
+    protocol::NamespaceSummary {
+        name: report.name.to_string(),
+        paused: pause.is_some(),
+        paused_by: pause.map(|pause| pause.actor.to_string()),
+        reason: pause.map(|pause| pause.reason.to_string()),
+        paused_at_ms: pause.map(|pause| pause.at.0),
+        tasks: report.tasks,
+        steps_ready: report.steps_ready,
+        steps_in_progress: report.steps_in_progress,
+        steps_waiting: report.steps_waiting,
+        workers: report.workers,
+        templates: report.templates,
     }
 }

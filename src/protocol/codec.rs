@@ -6,6 +6,8 @@ use uuid::Uuid;
 use super::client::*;
 use super::error::{ErrorCode, ErrorReply};
 use super::event::{Control, Event};
+use super::explain::*;
+use super::fleet::*;
 use super::header::{HEADER_BYTES, MAGIC, MessageType, PROTOCOL_VERSION};
 use super::health::*;
 use super::inbox::*;
@@ -68,8 +70,10 @@ messages! {
     RegisterAgain, WorkerUnregistered,
     RegisterTemplate, InitializeTask, TryTaskIfReady, TaskStatus, WaitForTask, ListTasks, CancelTask, RetryTask,
     ResolveStep, ListWorkers, HealthCheck, ListTemplates, ShowTemplate, AnnounceTasks, FindTask,
+    PauseNamespace, ResumeNamespace, ListNamespaces, DrainWorker, ExplainStep,
     TemplateRegistered, TasksInitialized, TaskTried, TaskStatusReport, TaskWaited, TaskList, TaskCancelled, TaskRetried,
     StepResolved, WorkerList, HealthReport, TemplateList, TemplateDefinition, TasksAnnounced, TaskFound,
+    NamespaceChanged, NamespaceList, WorkerDraining, StepExplained,
     Error, Event, Control,
 }
 

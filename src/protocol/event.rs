@@ -60,6 +60,12 @@ topics! {
     WorkerLost = "event.worker.lost",
     /// A worker left.
     WorkerUnregistered = "event.worker.unregistered",
+    /// An operator asked a worker to finish and leave.
+    WorkerDraining = "event.worker.draining",
+    /// An operator paused a namespace.
+    NamespacePaused = "event.namespace.paused",
+    /// An operator resumed a namespace.
+    NamespaceResumed = "event.namespace.resumed",
     /// A template was stored.
     TemplateRegistered = "event.template.registered",
 }
@@ -93,7 +99,10 @@ pub struct Event {
     /// The worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
-    /// The state that the task, step or batch is in now.
+    /// The namespace, for events about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The state that the task, step, batch, worker or namespace is in now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Why, in words: error message, reason.

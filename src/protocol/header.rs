@@ -95,6 +95,16 @@ message_types! {
     AnnounceTasks = 0x030E,
     /// Client: which task has this idempotency key?
     FindTask = 0x030F,
+    /// Operator: hand out no step of a namespace.
+    PauseNamespace = 0x0310,
+    /// Operator: hand out its steps again.
+    ResumeNamespace = 0x0311,
+    /// Operator: list namespaces.
+    ListNamespaces = 0x0312,
+    /// Operator: let a worker finish and leave.
+    DrainWorker = 0x0313,
+    /// Client: why does a step not run?
+    ExplainStep = 0x0314,
     /// Reply to `RegisterTemplate`.
     TemplateRegistered = 0x0401,
     /// Reply to `InitializeTask`.
@@ -125,6 +135,14 @@ message_types! {
     TasksAnnounced = 0x040E,
     /// Reply to `FindTask`.
     TaskFound = 0x040F,
+    /// Reply to `PauseNamespace` and `ResumeNamespace`.
+    NamespaceChanged = 0x0410,
+    /// Reply to `ListNamespaces`.
+    NamespaceList = 0x0411,
+    /// Reply to `DrainWorker`.
+    WorkerDraining = 0x0412,
+    /// Reply to `ExplainStep`.
+    StepExplained = 0x0413,
     /// Broker: a refusal, to a client or a worker.
     Error = 0x0501,
     /// Broker, on PUB: something happened.

@@ -64,7 +64,10 @@ pub struct HealthReport {
     /// Registered templates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub templates: Option<u64>,
-    /// Templates with waiting work that no worker serves. Only with `full`.
+    /// Namespaces that are paused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces_paused: Vec<String>,
+    /// Templates with waiting work that no worker serves, and whose namespace is not paused. Only with `full`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates_without_worker: Vec<String>,
     /// One round trip to Postgres in microseconds. Only with `full`.

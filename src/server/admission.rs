@@ -2,7 +2,7 @@
 //! the flood, everybody's answers would come later and later. So new work is refused first, and gladly: its sender has
 //! lost nothing. Far beyond that everything is refused but heartbeats, so that memory is bounded whatever is sent.
 
-use tasker_engine::{Deliver, Effects, Event, Refusal, RefusalKind, Reply, Save};
+use tasker_engine::{Deliver, Effects, Event, Read, Refusal, RefusalKind, Reply, Save};
 
 /// Rows that may gather before new submissions are refused. Postgres takes some 200,000 of them a second in large groups, so
 /// that what was taken waits for about 0.1 s of writing after the commit before it.
@@ -93,6 +93,9 @@ fn lines(delivery: &Deliver) -> u64 {
         Deliver::Reply { reply: Reply::Status(report), .. } => 1 + report.steps.len() as u64,
         Deliver::Reply { reply: Reply::Templates(reports), .. } => 1 + reports.len() as u64,
         Deliver::Reply { reply: Reply::Workers(reports), .. } => 1 + reports.len() as u64,
+        Deliver::Reply { reply: Reply::Namespaces(reports), .. } => 1 + reports.len() as u64,
+        Deliver::Reply { reply: Reply::Explained(explanation), .. }
+        | Deliver::Read(Read::Explanation { live: Some(explanation), .. }) => 1 + explanation.steps.len() as u64,
         _ => 1,
     }
 }

@@ -358,16 +358,22 @@ impl Loop<'_> {
         self.send_at_once();
     }
 
-    fn handle(&mut self, now: Now, event: Event) {
+    fn handle(&mut self, now: Now, mut event: Event) {
+        if let Event::ExplanationAsked { query, .. } = &mut event {
+            query.store_away = self.parts.health.is_postgres_down();
+        }
         let engine = &mut self.parts.engine;
-        if let Event::StepProgressed { .. } = event {
+        // What a step says of itself is with its worker, so that it is durable. Why nothing moves while Postgres is away has
+        // to be said while it is away.
+        let at_once = match &event {
+            Event::StepProgressed { .. } => true,
+            Event::ExplanationAsked { query, .. } => query.store_away,
+            _ => false,
+        };
+        if at_once {
             let mut effects = Effects::default();
             engine.handle(now, event, &mut effects);
-            // It belongs to no group: it saves nothing, and what it tells of is with its worker, so that it is durable.
-            self.at_once.extend(effects.deliveries.into_iter().filter_map(|delivery| match delivery {
-                Deliver::Publish(notice) => Some(Outgoing::Publish(notice)),
-                _ => None,
-            }));
+            self.send_all(Vec::new(), effects.deliveries);
         } else if matches!(event, Event::WorkerBeat { .. }) {
             let mut effects = Effects::default();
             engine.handle(now, event.clone(), &mut effects);
@@ -427,8 +433,11 @@ impl Loop<'_> {
             let _ = self.parts.inbox.send(inbox::Handed::Removed(group.inbox_rows));
         }
         self.parts.budget.give_back(group.weight.bytes);
-        let mut outgoing = group.messages;
-        for delivery in group.effects.deliveries {
+        self.send_all(group.messages, group.effects.deliveries);
+    }
+
+    fn send_all(&self, mut outgoing: Vec<Outgoing>, deliveries: Vec<Deliver>) {
+        for delivery in deliveries {
             match delivery {
                 Deliver::Reply { to, reply } => outgoing.push(Outgoing::Reply { to, reply }),
                 Deliver::Worker { peer, message } => outgoing.push(Outgoing::Worker { peer, message }),

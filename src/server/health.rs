@@ -117,6 +117,7 @@ impl Health {
             report.workers = Some(counts.workers);
             report.slots = Some(counts.slots);
             report.templates = Some(counts.templates);
+            report.namespaces_paused = counts.namespaces_paused.iter().map(ToString::to_string).collect();
         }
         if level == HealthLevel::Full {
             let templates = counts.templates_without_worker.iter();

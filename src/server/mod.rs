@@ -6,6 +6,7 @@ mod clock;
 mod descriptors;
 mod distribution;
 mod event_loop;
+mod explained;
 mod gathered;
 mod handle;
 mod health;

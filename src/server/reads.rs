@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tasker_engine::{Event, KeyLookup, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery, StepProgress, TaskId};
+use tasker_engine::{
+    Event, Explanation, ExplanationQuery, KeyLookup, Origin, Read, Refusal, RefusalKind, Reply, StatusQuery,
+    StepProgress, TaskId, WhyNot,
+};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
 use super::event_loop::Input;
-use super::replies;
-use crate::gateway::{Outbox, Outgoing};
+use super::{explained, replies};
+use crate::gateway::{Outbox, Outgoing, step_explained};
 use crate::protocol::{
     HealthLevel, HealthReport, ListTasks, Message, TaskFound, TaskList, TaskStatusReport, TaskTried, TaskWaited,
 };
@@ -67,6 +70,9 @@ impl Reads {
             }
             Read::Status { to, query, progress } => {
                 self.spawn(Some(to), async move { shared.status(to, query, &progress).await });
+            }
+            Read::Explanation { to, query, live } => {
+                self.spawn(Some(to), async move { shared.explain(to, query, live).await });
             }
             Read::Waited { to, task } => self.spawn(Some(to), async move { shared.waited(to, task).await }),
             Read::Tried { to, task } => self.spawn(Some(to), async move { shared.tried(to, task).await }),
@@ -149,7 +155,7 @@ impl Shared {
                     Err(error) => return self.give_up(Some(to), &error),
                 }
             }
-            Read::Status { .. } | Read::Waited { .. } | Read::Tried { .. } => return None,
+            Read::Status { .. } | Read::Explanation { .. } | Read::Waited { .. } | Read::Tried { .. } => return None,
         })
     }
 
@@ -210,6 +216,37 @@ impl Shared {
         let steps = steps.map(|step| replies::step_summary(step, progress)).collect();
         let task = replies::task_summary(&view);
         self.message(to, TaskStatusReport { correlation_id: to.correlation, task, steps });
+        Ok(())
+    }
+
+    /// Completes the explanation of a live task with the last errors of its steps, or makes that of one that has ended.
+    async fn explain(
+        &self,
+        to: Origin,
+        query: ExplanationQuery,
+        live: Option<Box<Explanation>>,
+    ) -> Result<(), store::Error> {
+        if let Some(mut explanation) = live {
+            let failed = explanation.steps.iter().filter(|step| matches!(step.why, WhyNot::RetryWait | WhyNot::Failed));
+            let failed: Vec<u32> = failed.map(|step| step.step).collect();
+            for (number, error) in store::last_errors(&self.pool, query.task, &failed).await? {
+                if let Ok(place) = explanation.steps.binary_search_by_key(&number, |step| step.step) {
+                    explanation.steps[place].error = Some(error);
+                }
+            }
+            self.message(to, step_explained(to.correlation, &explanation));
+            return Ok(());
+        }
+        let Some(view) = store::task_status(&self.pool, query.task, true, &[], 0).await? else {
+            self.unknown_task(to, query.task);
+            return Ok(());
+        };
+        if let Some(explanation) = explained::of_view(&view, query.step.as_deref()) {
+            self.message(to, step_explained(to.correlation, &explanation));
+        } else {
+            let message = format!("task {} has no step {}", query.task, query.step.unwrap_or_default());
+            self.refuse(Some(to), Refusal::new(RefusalKind::UnknownStep, message).field("step"));
+        }
         Ok(())
     }
 

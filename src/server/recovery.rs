@@ -94,6 +94,7 @@ pub(super) async fn recover(pool: &PgPool, config: &Config, now: Now, out: &mut 
         batches: recovered.batches,
         workers: recovered.workers,
         newest_batch: recovered.newest_batch,
+        pauses: recovered.pauses,
     };
     info!(
         templates = snapshot.templates.len(),

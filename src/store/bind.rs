@@ -32,6 +32,7 @@ pub(super) const BINDS: [Bind; super::statement::PARTS.len()] = [
     returned,
     received,
     actions,
+    fleet_actions,
     registered,
     unregistered,
     commands,
@@ -211,6 +212,20 @@ fn actions<'q>(statement: Statement<'q>, rows: &'q Rows<'q>, _: &'q [i32]) -> St
         |row| row.before,
         |row| row.after,
         |row| int(row.attempts_before),
+    )
+}
+
+fn fleet_actions<'q>(statement: Statement<'q>, rows: &'q Rows<'q>, _: &'q [i32]) -> Statement<'q> {
+    columns!(
+        statement,
+        rows.fleet_actions,
+        |row| row.action.kind.subject(),
+        |row| &*row.action.subject,
+        |row| row.action.kind.name(),
+        |row| storable(&row.action.actor),
+        |row| storable(&row.action.reason),
+        |row| row.before,
+        |row| row.after,
     )
 }
 

@@ -14,6 +14,7 @@
 mod bind;
 mod connect;
 mod error;
+mod fleet;
 mod group;
 mod inbox;
 mod inspect;
@@ -34,6 +35,7 @@ mod writer;
 
 pub use connect::pool;
 pub use error::Error;
+pub use fleet::last_errors;
 pub use group::Group;
 pub use inbox::{Found, InboxRow, find_task, take_inbox};
 pub use inspect::{ListFilter, StepView, TaskView, list_tasks, lookup_keys, ping, task_status};

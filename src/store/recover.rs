@@ -13,8 +13,8 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
 use tasker_engine::{
-    BatchId, BatchItem, BatchSnapshot, ItemRecord, RegistrationId, SettledKind, SettledSnapshot, StepSnapshot, TaskId,
-    TaskLabels, TaskSnapshot, TaskState, TemplateKey, TraceContext, Wall, WorkerSnapshot,
+    BatchId, BatchItem, BatchSnapshot, ItemRecord, Pause, RegistrationId, SettledKind, SettledSnapshot, StepSnapshot,
+    TaskId, TaskLabels, TaskSnapshot, TaskState, TemplateKey, TraceContext, Wall, WorkerSnapshot,
 };
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ use super::connect::{RECOVERY_TIMEOUT, Reader, within};
 use super::error::Error;
 use super::json::JsonBytes;
 use super::templates::{self, StoredTemplate};
-use super::workers;
+use super::{fleet, workers};
 
 pub use load::{load_outcomes, load_task};
 
@@ -44,6 +44,8 @@ pub struct Recovered {
     pub workers: Vec<WorkerSnapshot>,
     /// The largest batch id ever used.
     pub newest_batch: Option<BatchId>,
+    /// Paused namespaces.
+    pub pauses: Vec<(Arc<str>, Pause)>,
 }
 
 /// Reads the ground state of a lane. The lane must have been claimed: then nobody else changes it meanwhile.
@@ -65,10 +67,11 @@ async fn recover_by(session: &mut PgConnection, lane: i16) -> Result<Recovered, 
     let ended_tasks = ended_tasks(&mut transaction, &tasks.snapshots, &batches).await?;
     tasks.read_results(&mut transaction, &definitions).await?;
     let workers = workers::unended(&mut transaction, lane).await?;
+    let pauses = fleet::pauses(&mut transaction).await?;
     let newest = "SELECT batch_id FROM tasker.batches ORDER BY batch_id DESC LIMIT 1";
     let newest_batch = sqlx::query_scalar(newest).fetch_optional(&mut *transaction).await?.map(BatchId);
     transaction.commit().await?;
-    Ok(Recovered { templates, tasks: tasks.snapshots, ended_tasks, batches, workers, newest_batch })
+    Ok(Recovered { templates, tasks: tasks.snapshots, ended_tasks, batches, workers, newest_batch, pauses })
 }
 
 /// The templates of the tasks that have ended while a worker still had steps of them.

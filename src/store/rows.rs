@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use tasker_engine::{
-    AttemptFailed, BatchId, BatchState, Capability, Command, Difference, NewBatch, NewTask, OperatorAction,
+    AttemptFailed, BatchId, BatchState, Capability, Command, Difference, FleetActed, NewBatch, NewTask, OperatorAction,
     ReceivedResult, RegistrationId, Save, StepSettled, TaskId, TaskState, TemplateKey, TemplateSource,
     WorkerIntroduction,
 };
@@ -28,6 +28,7 @@ pub(super) struct Rows<'a> {
     pub returned: Vec<ReturnRow<'a>>,
     pub received: Vec<&'a ReceivedResult>,
     pub actions: Vec<&'a OperatorAction>,
+    pub fleet_actions: Vec<&'a FleetActed>,
     pub registered: Vec<RegistrationRow<'a>>,
     pub unregistered: Vec<(RegistrationId, &'static str)>,
     pub commands: Vec<&'a Command>,
@@ -88,6 +89,7 @@ impl<'a> Rows<'a> {
                 }
                 Save::ResultReceived(received) => rows.received.push(received),
                 Save::OperatorAction(action) => rows.actions.push(action),
+                Save::FleetAction(acted) => rows.fleet_actions.push(acted),
                 Save::WorkerRegistered { registration, worker } => {
                     let row = RegistrationRow { registration: *registration, worker, ended: None };
                     rows.registered.push(row);
@@ -133,6 +135,7 @@ impl<'a> Rows<'a> {
             + self.returned.len()
             + self.received.len()
             + self.actions.len()
+            + self.fleet_actions.len()
             + self.registered.len()
             + self.commands.len()
     }

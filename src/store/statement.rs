@@ -30,7 +30,7 @@ pub(super) struct Part {
 }
 
 /// In this order they are written and bound.
-pub(super) const PARTS: [Part; 16] = [
+pub(super) const PARTS: [Part; 17] = [
     Part {
         parameters: 16,
         is_needed: |rows| !rows.tasks.is_empty(),
@@ -178,6 +178,20 @@ pub(super) const PARTS: [Part; 16] = [
                 unnest({3}::text[]) AS operation, unnest({4}::text[]) AS actor, unnest({5}::text[]) AS reason,
                 unnest({6}::text[]) AS state_before, unnest({7}::text[]) AS state_after,
                 unnest({8}::integer[]) AS attempts_before) AS row
+        )",
+    },
+    Part {
+        parameters: 7,
+        is_needed: |rows| !rows.fleet_actions.is_empty(),
+        sql: "fleet_actions AS (
+            INSERT INTO tasker.fleet_actions (lane, seq, subject_kind, subject, operation, actor, reason, state_before,
+                state_after)
+            SELECT lane, seq, subject_kind, subject, operation, actor, reason, state_before, state_after
+            FROM fence, unnest({1}::text[], {2}::text[], {3}::text[], {4}::text[], {5}::text[], {6}::text[],
+                {7}::text[]) WITH ORDINALITY AS row (subject_kind, subject, operation, actor, reason, state_before,
+                state_after, position)
+            -- A namespace may be paused and resumed in one group, and the last one counts.
+            ORDER BY position
         )",
     },
     Part {

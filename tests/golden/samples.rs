@@ -370,7 +370,89 @@ fn client_messages() -> Vec<Message> {
             idempotency_key: "order-1001".to_owned(),
         }
         .into(),
+        PauseNamespace {
+            correlation_id,
+            namespace: "linear_workflow".to_owned(),
+            actor: "kim@example.com".to_owned(),
+            reason: "the gateway is down".to_owned(),
+        }
+        .into(),
+        ResumeNamespace {
+            correlation_id,
+            namespace: "linear_workflow".to_owned(),
+            actor: "kim@example.com".to_owned(),
+            reason: "the gateway is back".to_owned(),
+        }
+        .into(),
+        ListNamespaces { correlation_id }.into(),
+        DrainWorker {
+            correlation_id,
+            worker: "squares-1".to_owned(),
+            actor: "kim@example.com".to_owned(),
+            reason: "the host is replaced".to_owned(),
+        }
+        .into(),
+        ExplainStep { correlation_id, task_id, step: text("linear_step_2") }.into(),
     ]
+}
+
+fn namespace_summary() -> NamespaceSummary {
+    NamespaceSummary {
+        name: "linear_workflow".to_owned(),
+        paused: true,
+        paused_by: text("kim@example.com"),
+        reason: text("the gateway is down"),
+        paused_at_ms: Some(CREATED_MS),
+        tasks: 12,
+        steps_ready: 7,
+        steps_in_progress: 2,
+        steps_waiting: 30,
+        workers: 3,
+        templates: 4,
+    }
+}
+
+fn step_explained() -> StepExplained {
+    let step = |name: &str, state: &str| NamedStep { step: name.to_owned(), state: state.to_owned() };
+    StepExplained {
+        correlation_id: id(COMMAND),
+        task_id: id(TASK),
+        template: "linear_workflow/mathematical_sequence@1.0.0".to_owned(),
+        task_state: "in_progress".to_owned(),
+        steps: vec![StepExplanation {
+            step: "linear_step_4".to_owned(),
+            state: "pending".to_owned(),
+            reason: "dependencies".to_owned(),
+            message: "it waits for linear_step_3 (pending), and above that for linear_step_2 (in_progress)".to_owned(),
+            attempts: 1,
+            retry_limit: 3,
+            waits_for: vec![step("linear_step_3", "pending")],
+            waits_for_left_off: 5,
+            held_up_by: vec![step("linear_step_2", "in_progress")],
+            in_ms: Some(28_800),
+            worker: text("squares-1"),
+            since_ms: Some(1_200),
+            error_class: text("TaskerCore::Errors::RetryableError"),
+            error_message: text("the gateway did not answer"),
+        }],
+        steps_left_off: 6,
+        run_at_ms: Some(CREATED_MS),
+        paused_by: text("kim@example.com"),
+        pause_reason: text("the gateway is down"),
+        paused_at_ms: Some(CREATED_MS),
+        namespace_steps_ready: 7,
+        workers_serving: 3,
+        workers_active: 2,
+        slots: 10,
+        slots_used: 9,
+        workers: vec![ServingWorker {
+            name: "squares-1".to_owned(),
+            state: "active".to_owned(),
+            in_flight: 5,
+            concurrency: 5,
+        }],
+        capabilities: list(&["fulfillment/*"]),
+    }
 }
 
 /// Answers to clients, and what is published.
@@ -455,6 +537,7 @@ fn broker_messages() -> Vec<Message> {
             workers: Some(2),
             slots: Some(10),
             templates: Some(5),
+            namespaces_paused: list(&["linear_workflow"]),
             templates_without_worker: list(&["fulfillment/process_order@1.0.0"]),
             postgres_round_trip_us: Some(180),
             connections: Some(4),
@@ -477,6 +560,11 @@ fn broker_messages() -> Vec<Message> {
         TasksAnnounced { correlation_id }.into(),
         TaskFound { correlation_id, task_id, template: "linear_workflow/mathematical_sequence@1.0.0".to_owned() }
             .into(),
+        NamespaceChanged { correlation_id, changed: true, namespace: namespace_summary() }.into(),
+        NamespaceList { correlation_id, namespaces: vec![namespace_summary()] }.into(),
+        WorkerDraining { correlation_id, worker: "squares-1".to_owned(), changed: true, in_flight: 2, batches: 1 }
+            .into(),
+        step_explained().into(),
         Message::Error(error_reply()),
         Event {
             sequence: 17,
@@ -489,6 +577,7 @@ fn broker_messages() -> Vec<Message> {
             attempt: Some(1),
             batch_id: Some(id(BATCH)),
             worker: text("squares-1"),
+            namespace: text("linear_workflow"),
             state: text("complete"),
             reason: text("done"),
             payload: Some(json(r#"{"of":36}"#)),

@@ -427,6 +427,7 @@ impl Sim {
                 let tasks = tasks.collect();
                 Ok(Event::EndedTasksLoaded { reports, tasks })
             }
+            Read::Explanation { to, query, live: _ } => Err(Box::new((to, self.stored(to, query.task)))),
             Read::Status { to, query, progress: _ } => Err(Box::new((to, self.stored(to, query.task)))),
             Read::Waited { to, task } | Read::Tried { to, task } => Err(Box::new((to, self.stored(to, task)))),
         }

@@ -1,5 +1,6 @@
 //! What must hold, besides what the store itself refuses to take: nothing is told before it is durable, results come from
-//! where they claim to come from, what was acknowledged is there, and at the end everything has ended.
+//! where they claim to come from, what was acknowledged is there, nothing of a paused namespace is handed out (the store
+//! sees to that), and at the end everything has ended.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -94,7 +95,7 @@ impl Sim {
                 if let Reply::WorkerRegistered { registration, .. } = reply {
                     self.checks.announced.insert(*registration, to.peer);
                 }
-                self.check_reply(reply);
+                self.check_reply(reply, group);
             }
             Deliver::Worker { peer, message: WorkerMessage::Execute(dispatch) } => {
                 self.check_dispatch(*peer, dispatch, group);
@@ -123,7 +124,11 @@ impl Sim {
                 }
             }
             Deliver::Read(
-                Read::IdempotencyKeys { .. } | Read::Status { .. } | Read::EndedTasks { .. } | Read::Task { .. },
+                Read::IdempotencyKeys { .. }
+                | Read::Status { .. }
+                | Read::Explanation { .. }
+                | Read::EndedTasks { .. }
+                | Read::Task { .. },
             ) => {}
         }
     }
@@ -132,7 +137,7 @@ impl Sim {
         self.store.tasks.get(&task).unwrap_or_else(|| panic!("{task} is told of and not durable")).state
     }
 
-    fn check_reply(&self, reply: &Reply) {
+    fn check_reply(&self, reply: &Reply, group: &Group) {
         match reply {
             Reply::TasksInitialized(rows) => {
                 for task in rows.iter().flatten() {
@@ -177,8 +182,20 @@ impl Sim {
             Reply::TaskRetried { task, .. } => {
                 self.stored_state(*task);
             }
+            Reply::NamespaceChanged { namespace, .. } => {
+                // A later act of the same group may have changed it again.
+                let acted = group.saves().any(|save| match save {
+                    Save::FleetAction(acted) => acted.action.subject == namespace.name,
+                    _ => false,
+                });
+                let stored = self.store.pauses.contains_key(&namespace.name);
+                assert!(acted || stored == namespace.pause.is_some(), "a pause that is not durable: {namespace:?}");
+            }
             Reply::Refused(_)
             | Reply::TemplateRegistered { .. }
+            | Reply::Namespaces(_)
+            | Reply::WorkerDraining { .. }
+            | Reply::Explained(_)
             | Reply::Status(_)
             | Reply::Waited { finished: false, .. }
             | Reply::Workers(_)
@@ -262,6 +279,8 @@ impl Sim {
         );
         let registered = self.store.workers.values().filter(|worker| worker.ended.is_none()).count();
         assert_eq!(health.workers, registered as u64, "registered workers");
+        let paused: Vec<_> = self.store.pauses.keys().cloned().collect();
+        assert_eq!(health.namespaces_paused, paused, "paused namespaces");
     }
 
     fn unfinished_steps(&self, task: TaskId) -> usize {

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use tasker_engine::{Event, Operation, OperationKind, RefusalKind, Reply, TaskId, TaskRequest, TaskState, Wall};
+use tasker_engine::{
+    Event, ExplanationQuery, FleetAction, FleetActionKind, Operation, OperationKind, RefusalKind, Reply, TaskId,
+    TaskRequest, TaskState, Wall,
+};
 use uuid::Uuid;
 
 use crate::broker::START_WALL_MS;
 use crate::network::{Message, Party};
-use crate::run::Sim;
+use crate::run::{NAMESPACES, Sim};
 
 /// What was not answered for so long is asked again.
 const AGAIN_MS: u64 = 2_000;
@@ -75,7 +78,11 @@ impl Sim {
             self.wait(number, task);
         }
         if !self.faulty() {
+            self.resume_all(number);
             return;
+        }
+        if self.rng.chance(self.faults.fleet_action) {
+            self.act(number);
         }
         if self.rng.chance(450) && self.submitted < self.faults.tasks {
             self.submitted += 1;
@@ -155,6 +162,38 @@ impl Sim {
         let origin = self.origin(party);
         let operation = Operation { task, kind, actor: "ada".into(), reason: "a test".into() };
         self.tell_broker(party, Event::OperationAsked { origin, operation });
+    }
+
+    /// What operators do to namespaces and workers, and what they ask before.
+    fn act(&mut self, number: usize) {
+        let namespace = NAMESPACES[self.rng.place(NAMESPACES.len())];
+        let (kind, subject) = match self.rng.below(10) {
+            0..4 => (FleetActionKind::PauseNamespace, namespace.to_owned()),
+            4..8 => (FleetActionKind::ResumeNamespace, namespace.to_owned()),
+            _ => (FleetActionKind::DrainWorker, format!("w{}", self.rng.place(self.workers.len()))),
+        };
+        self.tell_fleet(number, kind, &subject);
+        let party = Party::Client(number);
+        if let Some(&task) = self.clients[number].tasks.last() {
+            let origin = self.origin(party);
+            let query = ExplanationQuery { task, step: None, store_away: false };
+            self.tell_broker(party, Event::ExplanationAsked { origin, query });
+        }
+    }
+
+    /// Whatever was paused goes on: until the store knows, since the broker may be away.
+    fn resume_all(&mut self, number: usize) {
+        let paused: Vec<String> = self.store.pauses.keys().map(ToString::to_string).collect();
+        for namespace in paused {
+            self.tell_fleet(number, FleetActionKind::ResumeNamespace, &namespace);
+        }
+    }
+
+    fn tell_fleet(&mut self, number: usize, kind: FleetActionKind, subject: &str) {
+        let party = Party::Client(number);
+        let origin = self.origin(party);
+        let action = FleetAction { kind, subject: subject.into(), actor: "ada".into(), reason: "a test".into() };
+        self.tell_broker(party, Event::FleetActionAsked { origin, action });
     }
 
     pub fn client_hears(&mut self, number: usize, message: Message) {

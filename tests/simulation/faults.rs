@@ -23,6 +23,8 @@ pub(crate) struct Faults {
     pub crash_in_replay: u64,
     pub unstorable: u64,
     pub returned_step: u64,
+    /// Chance, each time that a client looks up, that it pauses or resumes a namespace, or sends a worker away.
+    pub fleet_action: u64,
     /// Chance that a worker process is a liar.
     pub liar: u64,
     /// Steps that reopened tasks may add to the limit.
@@ -73,6 +75,7 @@ impl Faults {
             unstorable: some(300, 60),
             returned_step: some(300, 100),
             liar: some(300, 500),
+            fleet_action: some(500, 150),
             for_ms: rng.within(15_000, 50_000),
             tasks: rng.within(5, 30),
             keys: rng.within(3, 40),
@@ -162,7 +165,7 @@ impl Sim {
     }
 
     /// A process that ended is started again after a while.
-    fn plan_revival(&mut self, worker: usize) {
+    pub fn plan_revival(&mut self, worker: usize) {
         let at = self.now + self.rng.within(10, 12_000);
         self.queue.at(at, Happening::StartWorker(worker));
     }

@@ -19,6 +19,7 @@ use crate::world::template;
 
 const WORKERS: usize = 4;
 const CLIENTS: usize = 2;
+pub(crate) const NAMESPACES: [&str; 2] = ["shop", "yard"];
 /// Between two looks of a client at what it waits for.
 const CLIENT_TICK_MS: u64 = 400;
 const INBOX_POLL_MS: u64 = 1_000;
@@ -140,7 +141,8 @@ impl Sim {
             poison_limit: 2,
             ..Config::default()
         };
-        let templates = (0..rng.within(1, 3)).map(|number| template(&format!("t{number}"), &shape(&mut rng))).collect();
+        let templates =
+            (0..rng.within(1, 3)).map(|number| template(&template_name(number), &shape(&mut rng))).collect();
         Sim {
             rng,
             now: 0,
@@ -336,6 +338,11 @@ fn without_templates(line: &str) -> String {
         rest = after;
     }
     text + rest
+}
+
+/// Templates are in two namespaces, of which one may be paused.
+fn template_name(number: u64) -> String {
+    if number == 1 { format!("{}/t1", NAMESPACES[1]) } else { format!("{}/t{number}", NAMESPACES[0]) }
 }
 
 /// Text of a template with up to six steps, each below any of those before it.

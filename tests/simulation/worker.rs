@@ -12,7 +12,7 @@ use tasker_engine::{
 use uuid::Uuid;
 
 use crate::network::{Message, Party};
-use crate::run::{Happening, Sim};
+use crate::run::{Happening, NAMESPACES, Sim};
 
 pub(crate) const HEARTBEAT_MS: u64 = 1_000;
 /// Silence after which either side gives the other up.
@@ -145,16 +145,16 @@ impl Sim {
 
     fn register(&mut self, number: usize) {
         let worker = &self.workers[number];
-        let capability = if worker.serves_all {
-            Capability::Namespace("shop".into())
+        let capabilities = if worker.serves_all {
+            NAMESPACES.map(|namespace| Capability::Namespace(namespace.into())).to_vec()
         } else {
-            Capability::Exact(self.templates[0].template.key.clone())
+            vec![Capability::Exact(self.templates[0].template.key.clone())]
         };
         let introduction = WorkerIntroduction {
             name: format!("w{number}").into(),
             key: None,
             incarnation: Uuid::from_u128(worker.incarnation),
-            capabilities: vec![capability],
+            capabilities,
             templates: Vec::new(),
             concurrency: worker.slots,
             host: "host".into(),
@@ -280,7 +280,12 @@ impl Sim {
                     }
                 }
             }
-            Message::Worker(WorkerMessage::Drain { .. }) => self.drain(number),
+            Message::Worker(WorkerMessage::Drain { .. }) => {
+                if self.workers[number].draining.is_none() {
+                    self.drain(number);
+                    self.plan_revival(number);
+                }
+            }
             Message::Worker(WorkerMessage::RegisterAgain { .. }) => self.workers[number].must_register = true,
             Message::Reply(correlation, reply) => self.worker_is_answered(number, correlation, reply),
             Message::Stored(..) => {}

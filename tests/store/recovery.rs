@@ -1,7 +1,7 @@
 //! What comes back after a restart is what was saved.
 
 use bytes::Bytes;
-use tasker_core::store::{load_outcomes, load_task, recover};
+use tasker_core::store::{last_errors, load_outcomes, load_task, recover};
 use tasker_engine::*;
 
 use crate::fixture::{Fixture, introduction};
@@ -193,4 +193,49 @@ async fn a_batch_follows_its_worker_through_reconnects() {
     fixture.commit(&[Save::WorkerEnded { registration: held_by, reason: "lost" }]).await;
     let recovered = recover(&fixture.pool, 1).await.unwrap();
     assert_eq!(recovered.batches[0].registration, fixture.registration, "nobody holds it any more");
+}
+
+#[tokio::test]
+async fn what_was_done_to_a_namespace_last_comes_back() {
+    let mut fixture = Fixture::new().await;
+    let acted = |kind: FleetActionKind, subject: &str, actor: &str| {
+        let (actor, reason) = (actor.to_owned(), "a \0 deploy".to_owned());
+        let action = FleetAction { kind, subject: subject.into(), actor, reason };
+        Save::FleetAction(Box::new(FleetActed { action, before: "before", after: "after" }))
+    };
+    let (pause, resume) = (FleetActionKind::PauseNamespace, FleetActionKind::ResumeNamespace);
+    let first = [acted(pause, "shop", "ada"), acted(pause, "yard", "ada"), acted(pause, "back office", "ada")];
+    assert_eq!(fixture.commit(&first).await.rows, 3);
+    // The last one of a group counts.
+    let second = [acted(resume, "yard", "kim"), acted(resume, "shop", "kim"), acted(pause, "shop", "kim")];
+    fixture.commit(&second).await;
+    fixture.commit(&[acted(FleetActionKind::DrainWorker, "yard", "kim")]).await;
+
+    let recovered = recover(&fixture.pool, 1).await.unwrap();
+    let found: Vec<_> = recovered.pauses.iter().map(|(name, pause)| (&**name, &*pause.actor, &*pause.reason)).collect();
+    assert_eq!(found, [("back office", "ada", "a \u{FFFD} deploy"), ("shop", "kim", "a \u{FFFD} deploy")]);
+    assert!(recovered.pauses.iter().all(|(_, pause)| pause.at > Wall(1_700_000_000_000)));
+    let sql = "SELECT subject_kind, subject, operation, actor, state_before, state_after FROM tasker.fleet_actions
+               WHERE subject = 'yard' ORDER BY action_id";
+    assert_eq!(
+        fixture.text(sql).await,
+        "namespace|yard|pause|ada|before|after\nnamespace|yard|resume|kim|before|after\n\
+         worker|yard|drain|kim|before|after"
+    );
+}
+
+#[tokio::test]
+async fn the_last_error_of_a_step_is_found() {
+    let mut fixture = Fixture::new().await;
+    let task = fixture.stored_task().await;
+    for attempt in 1..=2 {
+        let batch = fixture.dispatch(task, 0, attempt).await;
+        let mut failed = fixture.failed(task, 0, attempt, batch, FailureCause::Failed, (attempt == 1).then_some(0));
+        if let Save::AttemptFailed(failed) = &mut failed {
+            (failed.failure.class, failed.failure.message) = (format!("E{attempt}"), format!("m{attempt}"));
+        }
+        fixture.commit(&[failed]).await;
+    }
+    let errors = last_errors(&fixture.pool, task, &[0, 1]).await.unwrap();
+    assert_eq!(errors, [(0, ("E2".to_owned(), "m2".to_owned()))]);
 }

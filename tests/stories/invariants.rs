@@ -43,6 +43,7 @@ const GROUP_ROWS: &str = "(
     UNION ALL SELECT lane, seq FROM tasker.step_returns
     UNION ALL SELECT lane, seq FROM tasker.received_results
     UNION ALL SELECT lane, seq FROM tasker.operator_actions
+    UNION ALL SELECT lane, seq FROM tasker.fleet_actions
     UNION ALL SELECT lane, seq FROM tasker.worker_registrations
     UNION ALL SELECT lane, seq FROM tasker.commands
 ) AS written";

@@ -188,6 +188,13 @@ RSpec.describe TaskerCore::Client do
                      { 'step' => 'a', 'result' => '{"x":18446744073709551616}' }, 'StepResolved'],
       register_template: [['name: x'], { source: 'x.yaml' }, 'RegisterTemplate',
                           { 'yaml' => 'name: x', 'source' => 'x.yaml' }, 'TemplateRegistered'],
+      pause_namespace: [[:shop], { actor: 'me', reason: 'why' }, 'PauseNamespace',
+                        { 'namespace' => 'shop', 'actor' => 'me', 'reason' => 'why' }, 'NamespaceChanged'],
+      resume_namespace: [['shop'], {}, 'ResumeNamespace', { 'namespace' => 'shop' }, 'NamespaceChanged'],
+      drain_worker: [['w'], { reason: 'why' }, 'DrainWorker', { 'worker' => 'w', 'reason' => 'why' },
+                     'WorkerDraining'],
+      explain_step: [['t', :a], {}, 'ExplainStep', { 'task_id' => 't', 'step' => 'a' }, 'StepExplained'],
+      explain_task: [['t'], {}, 'ExplainStep', { 'task_id' => 't' }, 'StepExplained'],
       health_check: [[], { level: :full }, 'HealthCheck', { 'level' => 'full' }, 'HealthReport'],
       task_status: [['t'], { results: :all }, 'TaskStatus',
                     { 'task_id' => 't', 'include_steps' => true, 'include_results' => ['*'] }, 'TaskStatusReport']
@@ -206,6 +213,7 @@ RSpec.describe TaskerCore::Client do
 
     it 'that list things answer with records' do
       { list_tasks: %w[ListTasks TaskList tasks], list_workers: %w[ListWorkers WorkerList workers],
+        list_namespaces: %w[ListNamespaces NamespaceList namespaces],
         list_templates: %w[ListTemplates TemplateList templates] }.each do |name, (type, reply_type, key)|
         list = calling(-> { client.public_send(name) }) do
           broker.reply(broker.expect(type), reply_type, key => [{ 'name' => 'x' }])

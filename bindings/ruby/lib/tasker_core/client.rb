@@ -188,6 +188,56 @@ module TaskerCore
       list('ListWorkers', 'workers', Types::WorkerSummary, {}, timeout)
     end
 
+    # Hands out no step of a namespace until it is resumed; tasks are taken as before, and what runs goes on. The
+    # namespace need not have templates yet.
+    #
+    # @param namespace [String]
+    # @param actor [String] who, for the audit
+    # @param reason [String] why
+    # @return [Types::NamespaceChanged] with `changed?` false when it was paused already
+    def pause_namespace(namespace, actor: '', reason: '', timeout: nil)
+      fields = { 'namespace' => namespace.to_s, 'actor' => actor, 'reason' => reason }
+      ask('PauseNamespace', Types::NamespaceChanged, fields, timeout: timeout)
+    end
+
+    # Hands out the steps of a paused namespace again, at once.
+    #
+    # @return [Types::NamespaceChanged] with `changed?` false when it was not paused
+    def resume_namespace(namespace, actor: '', reason: '', timeout: nil)
+      fields = { 'namespace' => namespace.to_s, 'actor' => actor, 'reason' => reason }
+      ask('ResumeNamespace', Types::NamespaceChanged, fields, timeout: timeout)
+    end
+
+    # @return [Array<Types::NamespaceSummary>] those with templates, and those that are paused
+    def list_namespaces(timeout: nil)
+      list('ListNamespaces', 'namespaces', Types::NamespaceSummary, {}, timeout)
+    end
+
+    # Lets a worker finish what it has, and leave.
+    #
+    # @param worker [String] its name
+    # @param reason [String] why; the worker is told
+    # @return [Types::WorkerDraining]
+    # @raise [Errors::UnknownResourceError] when no worker of that name is registered
+    def drain_worker(worker, actor: '', reason: '', timeout: nil)
+      fields = { 'worker' => worker.to_s, 'actor' => actor, 'reason' => reason }
+      ask('DrainWorker', Types::WorkerDraining, fields, timeout: timeout)
+    end
+
+    # Why a step does not run, or what became of it.
+    #
+    # @return [Types::StepExplained] with that step
+    def explain_step(task_id, step, timeout: nil)
+      ask('ExplainStep', Types::StepExplained, { 'task_id' => task_id, 'step' => step.to_s }, timeout: timeout)
+    end
+
+    # Why the steps of a task do not run that have no result: at most a thousand of them.
+    #
+    # @return [Types::StepExplained]
+    def explain_task(task_id, timeout: nil)
+      ask('ExplainStep', Types::StepExplained, { 'task_id' => task_id }, timeout: timeout)
+    end
+
     # @param level [Symbol] `:basic`, `:detailed` or `:full`
     # @return [Types::HealthReport]
     def health_check(level: :basic, timeout: nil)

@@ -25,11 +25,14 @@ module TaskerCore
       'RegisterTemplate' => 0x0301, 'InitializeTask' => 0x0302, 'TryTaskIfReady' => 0x0303, 'TaskStatus' => 0x0304,
       'WaitForTask' => 0x0305, 'ListTasks' => 0x0306, 'CancelTask' => 0x0307, 'RetryTask' => 0x0308,
       'ResolveStep' => 0x0309, 'ListWorkers' => 0x030A, 'HealthCheck' => 0x030B, 'ListTemplates' => 0x030C,
-      'ShowTemplate' => 0x030D, 'AnnounceTasks' => 0x030E, 'FindTask' => 0x030F,
+      'ShowTemplate' => 0x030D, 'AnnounceTasks' => 0x030E, 'FindTask' => 0x030F, 'PauseNamespace' => 0x0310,
+      'ResumeNamespace' => 0x0311, 'ListNamespaces' => 0x0312, 'DrainWorker' => 0x0313, 'ExplainStep' => 0x0314,
       'TemplateRegistered' => 0x0401, 'TasksInitialized' => 0x0402, 'TaskTried' => 0x0403,
       'TaskStatusReport' => 0x0404, 'TaskWaited' => 0x0405, 'TaskList' => 0x0406, 'TaskCancelled' => 0x0407,
       'TaskRetried' => 0x0408, 'StepResolved' => 0x0409, 'WorkerList' => 0x040A, 'HealthReport' => 0x040B,
       'TemplateList' => 0x040C, 'TemplateDefinition' => 0x040D, 'TasksAnnounced' => 0x040E, 'TaskFound' => 0x040F,
+      'NamespaceChanged' => 0x0410, 'NamespaceList' => 0x0411, 'WorkerDraining' => 0x0412,
+      'StepExplained' => 0x0413,
       'Error' => 0x0501, 'Event' => 0x0601, 'Control' => 0x0602
     }.freeze
 

@@ -158,6 +158,58 @@ module TaskerCore
     WorkerSummary = Record.define(:name, :registration_id, :incarnation, :state, :concurrency, :in_flight, :batches,
                                   :seen_ms_ago, :templates, :host, :pid, :language, :library)
 
+    # One namespace in a list; `paused_by`, `reason` and `paused_at_ms` only while it is paused.
+    class NamespaceSummary < Record
+      fields :name, :paused, :paused_by, :reason, :paused_at_ms, :tasks, :steps_ready, :steps_in_progress,
+             :steps_waiting, :workers, :templates
+
+      # @return [Boolean] whether none of its steps is handed out
+      def paused? = paused
+    end
+
+    # Answer to {Client#pause_namespace} and {Client#resume_namespace}.
+    class NamespaceChanged < Record
+      fields :changed, namespace: NamespaceSummary
+
+      # @return [Boolean] `false` when it was so already
+      def changed? = changed
+    end
+
+    # Answer to {Client#drain_worker}.
+    class WorkerDraining < Record
+      fields :worker, :changed, :in_flight, :batches
+
+      # @return [Boolean] `false` when it was leaving already
+      def changed? = changed
+    end
+
+    # A step and its state.
+    NamedStep = Record.define(:step, :state)
+    # A worker that serves a template.
+    ServingWorker = Record.define(:name, :state, :in_flight, :concurrency)
+
+    # Why one step does or does not run: `reason` for programs, `message` for people.
+    class StepExplanation < Record
+      fields :step, :state, :reason, :message, :attempts, :retry_limit, :waits_for_left_off, :in_ms, :worker,
+             :since_ms, :error_class, :error_message, waits_for: [NamedStep], held_up_by: [NamedStep]
+
+      # @return [Array<NamedStep>] parents without a result
+      def waits_for = super || []
+      # @return [Array<NamedStep>] steps above it that everything waits for
+      def held_up_by = super || []
+    end
+
+    # Answer to {Client#explain_step} and {Client#explain_task}.
+    class StepExplained < Record
+      fields :task_id, :template, :task_state, :steps_left_off, :run_at_ms, :paused_by, :pause_reason,
+             :paused_at_ms, :namespace_steps_ready, :workers_serving, :workers_active, :slots, :slots_used,
+             :capabilities, steps: [StepExplanation], workers: [ServingWorker]
+
+      # @param name [String, Symbol]
+      # @return [StepExplanation, nil]
+      def step(name) = steps.find { |step| step.step == name.to_s }
+    end
+
     # How often commands were refused with one code.
     RefusalCount = Record.define(:code, :count)
 
@@ -168,7 +220,7 @@ module TaskerCore
     class HealthReport < Record
       fields :status, :problems, :version, :broker_id, :epoch, :uptime_seconds, :postgres,
              :tasks, :steps_ready, :steps_in_progress, :workers, :slots, :templates,
-             :templates_without_worker, :postgres_round_trip_us, :connections,
+             :namespaces_paused, :templates_without_worker, :postgres_round_trip_us, :connections,
              :connections_cut, :handshakes_failed, refusals: [RefusalCount],
                                                    commit_sizes: [Bucket],
                                                    commit_times_us: [Bucket]
@@ -179,6 +231,6 @@ module TaskerCore
 
     # Something that happened, from {Client#subscribe}.
     Event = Record.define(:sequence, :broker_id, :at_ms, :topic, :task_id, :template, :step, :attempt, :batch_id,
-                          :worker, :state, :reason, payload: :json)
+                          :worker, :namespace, :state, :reason, payload: :json)
   end
 end

@@ -3,6 +3,8 @@
 
 mod dispatching;
 mod draining;
+mod explaining;
+mod fleet;
 mod inquiring;
 mod large;
 mod leaving;

@@ -92,14 +92,20 @@ impl Stage {
                 return said;
             }
             for read in self.world.answer_reads() {
-                said.push(match read {
+                let line = match read {
                     Read::Status { query, .. } => format!("the store shows {}", self.task_name(query.task)),
+                    Read::Explanation { live: Some(explanation), .. } => {
+                        said.extend(self.explained(&explanation));
+                        "the store adds the last errors".to_owned()
+                    }
+                    Read::Explanation { query, .. } => format!("the store explains {}", self.task_name(query.task)),
                     Read::Waited { task, .. } => format!("the store tells the end of {}", self.task_name(task)),
                     Read::Tried { task, .. } => format!("the store says why {} is not tried", self.task_name(task)),
                     Read::IdempotencyKeys { .. } | Read::Task { .. } | Read::EndedTasks { .. } => {
                         unreachable!("the world answers these")
                     }
-                });
+                };
+                said.push(line);
             }
         }
     }
@@ -144,6 +150,31 @@ impl Stage {
                 let timeout_ms = ms.parse().expect("milliseconds");
                 self.world.handle(Event::WaitAsked { origin, task, timeout_ms });
             }
+            ["pause", namespace] => self.fleet_action(FleetActionKind::PauseNamespace, namespace),
+            ["resume", namespace] => self.fleet_action(FleetActionKind::ResumeNamespace, namespace),
+            ["dismiss", worker] => self.fleet_action(FleetActionKind::DrainWorker, worker),
+            ["namespaces?"] => {
+                let reports = self.world.namespaces();
+                said.extend(reports.iter().map(|report| {
+                    let state = report
+                        .pause
+                        .as_ref()
+                        .map_or("active".to_owned(), |pause| format!("paused by {}: {}", pause.actor, pause.reason));
+                    let (ready, running, waiting) =
+                        (report.steps_ready, report.steps_in_progress, report.steps_waiting);
+                    format!(
+                        "{} is {state}; {} tasks, steps {ready} {running} {waiting}, {} workers, {} templates",
+                        report.name, report.tasks, report.workers, report.templates
+                    )
+                }));
+            }
+            ["why", target, ref away @ ..] => {
+                let (task, step) = target.split_once('.').map_or((target, None), |(task, step)| (task, Some(step)));
+                let (task, step) = (self.task(task), step.map(str::to_owned));
+                let query = ExplanationQuery { task, step, store_away: !away.is_empty() };
+                let origin = self.origin("client", PeerId(1));
+                self.world.handle(Event::ExplanationAsked { origin, query });
+            }
             ["cancel", task] => self.operation(task, OperationKind::Cancel),
             ["retry", task, ref steps @ ..] => {
                 let steps = steps.iter().map(|&step| step.to_owned()).collect();
@@ -184,6 +215,12 @@ impl Stage {
             }
         }
         request
+    }
+
+    fn fleet_action(&mut self, kind: FleetActionKind, subject: &str) {
+        let origin = self.origin("client", PeerId(1));
+        let action = FleetAction { kind, subject: subject.into(), actor: "ada".into(), reason: "a test".into() };
+        self.world.handle(Event::FleetActionAsked { origin, action });
     }
 
     fn operation(&mut self, task: &str, kind: OperationKind) {

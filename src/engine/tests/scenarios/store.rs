@@ -2,6 +2,7 @@
 //! and gives the ground state back after a crash.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tasker_engine::*;
@@ -21,6 +22,7 @@ pub struct Store {
     heirs: HashMap<RegistrationId, RegistrationId>,
     last_of: HashMap<Uuid, RegistrationId>,
     newest_batch: Option<BatchId>,
+    pub pauses: BTreeMap<Arc<str>, Pause>,
     /// Tasks and batches that have not ended, so that a check need not walk over all.
     pub live: BTreeSet<TaskId>,
     pub open: BTreeSet<BatchId>,
@@ -126,6 +128,7 @@ impl Store {
             }
             Save::ResultReceived(received) => self.ledger.push(*received),
             Save::OperatorAction(action) => self.operate(now, &action),
+            Save::FleetAction(acted) => self.act(now, *acted),
             Save::WorkerRegistered { registration, worker } => {
                 let same =
                     self.workers.values().find(|other| other.ended.is_none() && other.introduction.name == worker.name);
@@ -214,6 +217,8 @@ impl Store {
             assert!(task.new.run_at.is_none_or(|run_at| run_at <= now.wall), "a step runs before its task's time");
             let template = task.new.template.clone();
             longest = longest.max(template.steps[item.step as usize].timeout_ms);
+            let namespace = &template.key.namespace;
+            assert!(!self.pauses.contains_key(namespace), "a step of the paused namespace {namespace} is dispatched");
             assert!(capabilities.iter().any(|capability| covers(capability, &template.key)), "a foreign template");
             for &parent in template.dag.parents(item.step) {
                 assert!(task.steps[parent as usize].settled.is_some(), "a step runs before its parent {parent}");
@@ -321,6 +326,28 @@ impl Store {
         }
     }
 
+    /// What is done to a namespace changes it, and holds for what is saved after it.
+    fn act(&mut self, now: Now, acted: FleetActed) {
+        let FleetActed { action, before, after } = acted;
+        let pause = Pause { actor: (*action.actor).into(), reason: (*action.reason).into(), at: now.wall };
+        match action.kind {
+            FleetActionKind::PauseNamespace => {
+                assert_eq!((before, after), ("active", "paused"));
+                assert_eq!(self.pauses.insert(action.subject, pause), None, "a namespace is paused twice");
+            }
+            FleetActionKind::ResumeNamespace => {
+                assert_eq!((before, after), ("paused", "active"));
+                assert!(self.pauses.remove(&action.subject).is_some(), "a namespace is resumed that is not paused");
+            }
+            FleetActionKind::DrainWorker => {
+                assert!(before != after && after == "draining", "from {before} to {after}");
+                let open = |worker: &&StoredWorker| worker.ended.is_none();
+                let known = self.workers.values().filter(open).any(|worker| worker.introduction.name == action.subject);
+                assert!(known, "{} is drained and not registered", action.subject);
+            }
+        }
+    }
+
     fn operate(&mut self, now: Now, action: &OperatorAction) {
         let id = action.operation.task;
         match (&action.operation.kind, action.step) {
@@ -406,6 +433,7 @@ impl Store {
                 })
                 .collect(),
             newest_batch: self.newest_batch,
+            pauses: self.pauses.iter().map(|(name, pause)| (name.clone(), pause.clone())).collect(),
         }
     }
 

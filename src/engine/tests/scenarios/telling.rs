@@ -1,6 +1,7 @@
 //! What happened, in the words of a scenario.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use tasker_engine::*;
 
@@ -89,6 +90,10 @@ impl Stage {
             Save::WorkerEnded { registration, reason } => {
                 format!("{} is {reason}", self.world.store.workers[&registration].introduction.name)
             }
+            Save::FleetAction(acted) => {
+                let FleetActed { action, before, after } = *acted;
+                format!("{} was {before} and is {after}", action.subject)
+            }
             Save::InboxTaken { row, refusal } => {
                 let text = refusal
                     .map_or("taken".to_owned(), |why| format!("refused: {}", why.split(':').next().expect("a code")));
@@ -165,6 +170,17 @@ impl Stage {
                 let batches = if batches.is_empty() { String::new() } else { format!(" in {}", names(&batches)) };
                 format!("{task} tried: {steps_dispatched} dispatched{batches}, {steps_waiting} waiting")
             }
+            Reply::NamespaceChanged { changed: true, .. } | Reply::WorkerDraining { changed: true, .. } => {
+                return Vec::new();
+            }
+            Reply::NamespaceChanged { namespace, .. } => {
+                let state = if namespace.pause.is_some() { "paused" } else { "active" };
+                format!("{} is {state} already", namespace.name)
+            }
+            Reply::WorkerDraining { worker, in_flight, .. } => {
+                format!("{worker} drains already, {in_flight} steps out")
+            }
+            Reply::Explained(explanation) => return self.explained(&explanation),
             Reply::Waited { finished, task } => {
                 let word = if finished { "hears" } else { "has waited" };
                 format!("{who} {word}: {} {}", self.task_name(task.id), task.state.as_str())
@@ -210,11 +226,34 @@ impl Stage {
             | Reply::TasksInitialized(_)
             | Reply::Status(_)
             | Reply::Workers(_)
+            | Reply::Namespaces(_)
             | Reply::Templates(_)
             | Reply::Template(_)
             | Reply::HeartbeatAcknowledged => return Vec::new(),
         };
         vec![line]
+    }
+
+    /// A line a step.
+    pub fn explained(&self, explanation: &Explanation) -> Vec<String> {
+        let named = |steps: &[(Arc<str>, StepState)]| {
+            steps.iter().map(|(name, state)| format!("{name}={}", state.as_str())).collect::<Vec<_>>().join(" ")
+        };
+        let task = self.task_name(explanation.task);
+        let mut lines = Vec::new();
+        for step in &explanation.steps {
+            let mut line = format!("{task}.{} {}", step.name, step.why.as_str());
+            for (word, text) in [("for", named(&step.waits_for)), ("above", named(&step.held_up_by))] {
+                if !text.is_empty() {
+                    line += &format!(" {word} {text}");
+                }
+            }
+            line += &step.worker.as_ref().map_or(String::new(), |worker| format!(" by {worker}"));
+            line += &step.since_ms.map_or(String::new(), |ms| format!(" since {ms}"));
+            line += &step.in_ms.map_or(String::new(), |ms| format!(" in {ms}"));
+            lines.push(line);
+        }
+        lines
     }
 
     pub fn task_name(&self, id: TaskId) -> String {

@@ -1,7 +1,7 @@
 //! A broker without sockets and disk: the engine, a clock that is moved by hand, and the in-memory store. Each commit is
 //! a group as the server makes it; after each, what the engine says of every live task must be what the store holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -121,7 +121,9 @@ impl World {
                     let tasks = tasks.filter_map(|task| self.store.task_snapshot(self.now, task)).collect();
                     self.handle(Event::EndedTasksLoaded { reports, tasks });
                 }
-                Read::Status { .. } | Read::Waited { .. } | Read::Tried { .. } => direct.push(read),
+                Read::Status { .. } | Read::Explanation { .. } | Read::Waited { .. } | Read::Tried { .. } => {
+                    direct.push(read);
+                }
             }
         }
         direct
@@ -193,10 +195,46 @@ impl World {
         let health = self.engine.health();
         assert_eq!(health.tasks, live.len() as u64, "tasks that are live in the engine and the store");
         assert_eq!(health.steps_unfinished, unfinished, "unfinished steps");
+        self.tallies_agree(&health);
         let (snapshot, mut out) = (self.store.snapshot(self.now), Effects::default());
         let recovered = Engine::recover(self.config.clone(), [1, 1], self.now, snapshot, &mut out);
         assert_eq!(self.engine.held_bytes(), recovered.held_bytes(), "payload in memory, and after a restart");
         assert_eq!(self.engine.oldest_open_batch(), self.store.open.first().copied());
+    }
+}
+
+impl World {
+    /// What is counted for each namespace, as it changes, is what a walk over all tasks finds.
+    fn tallies_agree(&mut self, health: &HealthCounts) {
+        let mut found: BTreeMap<Arc<str>, [u64; 4]> = BTreeMap::new();
+        for id in self.store.live.clone() {
+            let report = self.report(id).expect("live in both");
+            let counts = report.counts;
+            let waiting = counts.pending - counts.ready + counts.waiting_for_retry;
+            let sums = found.entry(report.template.namespace).or_default();
+            for (sum, more) in sums.iter_mut().zip([1, counts.ready, counts.in_progress, waiting]) {
+                *sum += u64::from(more);
+            }
+        }
+        let reports = self.namespaces();
+        for report in &reports {
+            let counted = [report.tasks, report.steps_ready, report.steps_in_progress, report.steps_waiting];
+            assert_eq!(counted, found.get(&report.name).copied().unwrap_or_default(), "the tally of {}", report.name);
+            assert_eq!(report.pause, self.store.pauses.get(&report.name).cloned(), "the pause of {}", report.name);
+        }
+        assert_eq!(reports.iter().map(|report| report.tasks).sum::<u64>(), health.tasks);
+    }
+
+    /// What the engine says of the namespaces.
+    pub fn namespaces(&mut self) -> Vec<NamespaceReport> {
+        let mut out = Effects::default();
+        let origin = Origin { peer: PeerId(0), correlation: Uuid::nil() };
+        self.engine.handle(self.now, Event::NamespacesAsked { origin }, &mut out);
+        assert!(out.saves.is_empty(), "a question changes nothing");
+        match out.deliveries.pop() {
+            Some(Deliver::Reply { reply: Reply::Namespaces(reports), .. }) => reports,
+            other => panic!("a question for namespaces gave {other:?}"),
+        }
     }
 }
 
