@@ -25,6 +25,7 @@ mod health;
 mod input;
 mod key;
 mod migrate;
+mod namespace;
 mod output;
 mod reload;
 mod serve;
@@ -113,9 +114,12 @@ enum Command {
     /// Act on a single step
     #[command(subcommand)]
     Step(step::Command),
-    /// Look at workers
+    /// Look at workers, and let them leave
     #[command(subcommand)]
     Worker(worker::Command),
+    /// Look at namespaces, pause and resume them
+    #[command(subcommand)]
+    Namespace(namespace::Command),
     /// Ask the broker how it is
     Health(health::Arguments),
     /// Put load on a broker and measure what it takes
@@ -212,6 +216,7 @@ impl Cli {
             Command::Task(command) => command.run(global),
             Command::Step(command) => command.run(global),
             Command::Worker(command) => command.run(global),
+            Command::Namespace(command) => command.run(global),
             Command::Health(arguments) => arguments.run(global),
             Command::Bench(arguments) => arguments.run(global),
             Command::Key(command) => command.run(global),

@@ -91,6 +91,7 @@ fn hint(refusal: &ErrorReply) -> Option<String> {
         ErrorCode::TemplateConflict => "a registered version never changes: raise the version",
         ErrorCode::InvalidTemplate => "`tasker template validate FILE` shows every problem at once",
         ErrorCode::InvalidContext => "`tasker template show` prints the template with its schema",
+        ErrorCode::UnknownWorker => "`tasker worker list` shows the workers",
         ErrorCode::UnknownTask => "`tasker task list` shows the tasks",
         ErrorCode::UnknownStep => "`tasker task status ID --steps` shows the steps",
         ErrorCode::InvalidState => "`tasker task status ID --steps` shows the states",
@@ -107,7 +108,6 @@ fn hint(refusal: &ErrorReply) -> Option<String> {
         | ErrorCode::InvalidField
         | ErrorCode::InvalidJson
         | ErrorCode::TooLarge
-        | ErrorCode::UnknownWorker
         | ErrorCode::Refused => return None,
         ErrorCode::Forbidden => "the broker's configuration says what a key may do, in [[security.peers]]",
     };

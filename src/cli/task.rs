@@ -8,6 +8,7 @@ mod status;
 mod submit;
 mod wait;
 mod watch;
+mod why;
 
 use clap::Subcommand;
 
@@ -29,6 +30,8 @@ pub(super) enum Command {
     Cancel(cancel::Arguments),
     /// Give the failed steps of a task new attempts
     Retry(retry::Arguments),
+    /// Say why steps of a task do not run
+    Why(why::Arguments),
 }
 
 impl Command {
@@ -41,6 +44,7 @@ impl Command {
             Command::Watch(arguments) => arguments.run(global),
             Command::Cancel(arguments) => arguments.run(global),
             Command::Retry(arguments) => arguments.run(global),
+            Command::Why(arguments) => arguments.run(global),
         }
     }
 }

@@ -281,3 +281,114 @@ fn lists_are_aligned_and_say_when_they_are_empty() {
     });
     assert_eq!((run.code, run.stderr.as_str()), (0, "no worker is registered\n"));
 }
+
+#[test]
+fn namespaces_are_listed_paused_and_resumed() {
+    let paused = NamespaceSummary {
+        name: "shop".to_owned(),
+        paused: true,
+        paused_by: Some("anna".to_owned()),
+        reason: Some("deploy\nat noon".to_owned()),
+        paused_at_ms: Some(1_769_846_400_000),
+        tasks: 3,
+        steps_ready: 7,
+        steps_in_progress: 2,
+        templates: 1,
+        ..NamespaceSummary::default()
+    };
+    let summary = paused.clone();
+    let run = against(&["namespace", "list"], |peer| {
+        let Message::ListNamespaces(command) = peer.receive() else { panic!("not a list") };
+        let yard = NamespaceSummary { name: "yard".to_owned(), ..NamespaceSummary::default() };
+        peer.send(NamespaceList { correlation_id: command.correlation_id, namespaces: vec![summary, yard] });
+    });
+    let rows: Vec<Vec<&str>> = run.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1][..9], ["shop", "paused", "3", "7", "2", "0", "0", "1", "anna"], "{}", run.stdout);
+    assert!(run.stdout.contains("deploy at noon\n"), "{}", run.stdout);
+    assert_eq!(rows[2], ["yard", "active", "0", "0", "0", "0", "0", "0", "-", "-", "-"]);
+
+    let arguments = ["namespace", "pause", "shop", "--actor", "anna", "--reason", "deploy"];
+    let summary = paused.clone();
+    let run = against(&arguments, |peer| {
+        let Message::PauseNamespace(command) = peer.receive() else { panic!("not a pause") };
+        let PauseNamespace { correlation_id, namespace, actor, reason } = command;
+        assert_eq!((&*namespace, &*actor, &*reason), ("shop", "anna", "deploy"));
+        peer.send(NamespaceChanged { correlation_id, changed: true, namespace: summary });
+    });
+    assert_eq!((run.code, &*run.stdout), (0, ""));
+    assert_eq!(run.stderr, "shop is paused; 2 steps still run, 7 ready ones wait\n");
+
+    let run = against(&["-o", "json", "namespace", "resume", "shop"], move |peer| {
+        let Message::ResumeNamespace(command) = peer.receive() else { panic!("not a resumption") };
+        let namespace = NamespaceSummary { paused: false, templates: 0, ..paused };
+        peer.send(NamespaceChanged { correlation_id: command.correlation_id, changed: false, namespace });
+    });
+    let document: serde_json::Value = serde_json::from_str(&run.stdout).expect("a document");
+    assert_eq!((&document["changed"], &document["namespace"]["steps_ready"]), (&false.into(), &7.into()));
+    let notes = "shop is active already; nothing was done\nno template of shop is registered: is the name right?\n";
+    assert_eq!(run.stderr, notes);
+}
+
+#[test]
+fn a_worker_is_let_go_or_unknown() {
+    let run = against(&["worker", "drain", "one", "--reason", "r"], |peer| {
+        let Message::DrainWorker(command) = peer.receive() else { panic!("not a drain") };
+        let DrainWorker { correlation_id, worker, reason, .. } = command;
+        assert_eq!((&*worker, &*reason), ("one", "r"));
+        peer.send(WorkerDraining { correlation_id, worker, changed: true, in_flight: 2, batches: 1 });
+    });
+    assert_eq!((run.code, run.stderr.as_str()), (0, "one is leaving; it has 2 steps to finish\n"));
+    let run = against(&["worker", "drain", "two"], |peer| {
+        let Message::DrainWorker(command) = peer.receive() else { panic!("not a drain") };
+        let refusal = ErrorReply::new(ErrorCode::UnknownWorker, "no worker two is registered");
+        peer.send(Message::Error(refusal.for_command(command.correlation_id)));
+    });
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("`tasker worker list`"), "{}", run.stderr);
+}
+
+#[test]
+fn why_a_step_does_not_run_is_a_row_each_and_what_they_share() {
+    let id = TASK.to_string();
+    let step = |name: &str, reason: &str| StepExplanation {
+        step: name.to_owned(),
+        state: "pending".to_owned(),
+        reason: reason.to_owned(),
+        message: "two\nlines".to_owned(),
+        ..StepExplanation::default()
+    };
+    let explained = StepExplained {
+        template: "shop/order@1.0.0".to_owned(),
+        steps: vec![step("pay", "no_worker"), step("ship", "no_credit")],
+        steps_left_off: 5,
+        capabilities: vec!["other/*".to_owned()],
+        workers: vec![ServingWorker {
+            name: "one".to_owned(),
+            state: "active".to_owned(),
+            in_flight: 5,
+            concurrency: 5,
+        }],
+        ..StepExplained::default()
+    };
+    let answer = explained.clone();
+    let run = against(&["task", "why", &id], move |peer| {
+        let Message::ExplainStep(command) = peer.receive() else { panic!("not a question") };
+        assert_eq!((command.task_id, command.step), (TASK, None));
+        peer.send(StepExplained { correlation_id: command.correlation_id, ..answer });
+    });
+    assert_eq!(run.code, 0);
+    assert_eq!(
+        run.stdout,
+        "STEP  STATE    REASON     WHY\npay   pending  no_worker  two lines\nship  pending  no_credit  two lines\n"
+    );
+    let notes = "5 further steps are left off\nother workers serve other/*\n\
+                 shop/order@1.0.0 is served by one (active, 5/5)\n";
+    assert_eq!(run.stderr, notes);
+    let run = against(&["-o", "json", "task", "why", &id, "pay"], move |peer| {
+        let Message::ExplainStep(command) = peer.receive() else { panic!("not a question") };
+        assert_eq!(command.step.as_deref(), Some("pay"));
+        peer.send(StepExplained { correlation_id: command.correlation_id, ..explained });
+    });
+    let document: serde_json::Value = serde_json::from_str(&run.stdout).expect("a document");
+    assert_eq!(document["steps"][0]["reason"], "no_worker");
+}

@@ -21,9 +21,19 @@ fn file(name: &str, text: &str) -> (TempDir, String) {
 fn help_lists_every_subcommand_and_the_exit_codes() {
     let help = tasker(&["--help"]);
     assert_eq!(help.code, 0);
-    for word in
-        ["template", "task", "step", "worker", "health", "key", "config", "completions", "TASKER_BROKER", "Exit codes:"]
-    {
+    for word in [
+        "template",
+        "task",
+        "step",
+        "worker",
+        "namespace",
+        "health",
+        "key",
+        "config",
+        "completions",
+        "TASKER_BROKER",
+        "Exit codes:",
+    ] {
         assert!(help.stdout.contains(word), "{word} is missing in\n{}", help.stdout);
     }
     assert_eq!(tasker(&["--version"]).stdout, concat!("tasker ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -83,6 +93,8 @@ fn an_unreachable_broker_ends_with_4_within_the_time_out() {
         &["task", "watch", TASK],
         &["task", "submit", "shop/order"],
         &["worker", "list"],
+        &["namespace", "list"],
+        &["task", "why", TASK],
         &["template", "list"],
     ] {
         let started = Instant::now();
