@@ -84,6 +84,27 @@ fn a_row_that_is_refused_with_a_code_of_the_triggers_own_is_refused_alone() {
 }
 
 #[test]
+fn why_nothing_moves_is_told_while_postgres_is_away() {
+    let mut stage = Stage::open();
+    stage.register("single");
+    let id = stage.submit(task("single", "{}"));
+    let why = ExplainStep { correlation_id: Uuid::nil(), task_id: id, step: None };
+    let explained = stage.command(why.clone());
+    assert_eq!(explained.steps[0].reason, "no_worker");
+    let silence = Silence::begin(&stage);
+    let work = stage.work.clone();
+    let waiting = std::thread::spawn(move || {
+        let command = InitializeTask { correlation_id: Uuid::nil(), tasks: vec![task("single", "{}")] };
+        connect(&work).request(command).expect("accepted in the end")
+    });
+    postgres_becomes(&mut stage, "down");
+    let explained = stage.command(why);
+    assert_eq!(explained.steps[0].reason, "postgres_away");
+    silence.end(&stage);
+    waiting.join().expect("it was accepted");
+}
+
+#[test]
 fn a_step_whose_dispatch_waits_for_its_commit_does_not_time_out() {
     let mut stage = Stage::open();
     let worker = stage.worker("one", 5, &["impatient"]);

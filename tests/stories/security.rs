@@ -214,6 +214,16 @@ fn everybody_does_what_the_key_allows_and_nothing_else() {
     let unserved = client.request(command).expect("accepted").tasks[0].task_id.expect("accepted");
     operator.request(cancel(unserved)).expect("an operator may");
     assert_eq!(broker.database.text("SELECT actor FROM tasker.operator_actions"), "anna (ops)");
+    let pause = |namespace: &str, actor: &str| PauseNamespace {
+        correlation_id: Uuid::nil(),
+        namespace: namespace.to_owned(),
+        actor: actor.to_owned(),
+        reason: String::new(),
+    };
+    let refused = refusal(&mut client, pause("nowhere", "anna"));
+    assert_eq!(refused.code, ErrorCode::Forbidden);
+    operator.request(pause("nowhere", "anna")).expect("an operator may");
+    assert_eq!(broker.database.text("SELECT actor FROM tasker.paused_namespaces"), "anna (ops)");
 
     // Workers stay within their namespaces, and nobody takes another's name.
     let mut outside = broker.worker("s", &strangers, &broker.public);
