@@ -168,13 +168,12 @@ pub struct Notice {
     pub batch: Option<BatchId>,
     /// The worker.
     pub worker: Option<Arc<str>>,
-    /// The namespace, when it is about one.
-    pub namespace: Option<Arc<str>>,
     /// The state now.
     pub state: Option<&'static str>,
     /// Why.
     pub reason: Option<Arc<str>>,
-    /// JSON text, with its name: of the event for [`NoticeKind::Custom`], of the step for [`NoticeKind::StepProgressed`].
+    /// JSON text, with its name: of the event for [`NoticeKind::Custom`], of the step for [`NoticeKind::StepProgressed`], of
+    /// the namespace, and no text, for the two about one: a field of its own would be moved with every notice.
     pub custom: Option<Box<(Arc<str>, Bytes)>>,
 }
 
@@ -220,7 +219,6 @@ impl Notice {
             attempt: None,
             batch: None,
             worker: None,
-            namespace: None,
             state: None,
             reason: None,
             custom: None,

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::delivery::{Deliver, Notice, NoticeKind, Reply, WorkerMessage};
 use crate::effect::{Effects, Save};
 use crate::engine::{Engine, reason};
@@ -186,7 +188,7 @@ impl Engine {
         let mut notice = Notice { state: Some(after), reason: reason(&action.reason), ..Notice::new(kind) };
         match action.kind {
             FleetActionKind::PauseNamespace | FleetActionKind::ResumeNamespace => {
-                notice.namespace = Some(action.subject.clone());
+                notice.custom = Some(Box::new((action.subject.clone(), Bytes::new())));
             }
             FleetActionKind::DrainWorker => notice.worker = Some(action.subject.clone()),
         }

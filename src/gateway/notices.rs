@@ -42,6 +42,7 @@ impl Publisher {
         }
         let step = notice.step.zip(notice.template.as_ref());
         let step = step.map(|(step, template)| template.steps[step as usize].name.to_string());
+        let named = notice.custom.as_ref().map(|custom| &custom.0);
         let event = Event {
             sequence: self.sequence,
             broker_id: self.broker_id,
@@ -53,11 +54,12 @@ impl Publisher {
             attempt: notice.attempt,
             batch_id: notice.batch.map(|batch| batch.0),
             worker: notice.worker.map(|worker| worker.to_string()),
-            namespace: notice.namespace.map(|namespace| namespace.to_string()),
+            namespace: is_about_namespace(notice.kind).then(|| named.map(ToString::to_string)).flatten(),
             state: notice.state.map(str::to_owned),
             reason: notice.reason.map(|reason| reason.to_string()),
             payload: notice
                 .custom
+                .filter(|custom| !custom.1.is_empty())
                 .map(|custom| JsonText::from_bytes(custom.1).expect("payloads were checked when they came in")),
         };
         if is_heard {
@@ -79,6 +81,10 @@ impl Publisher {
 fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn is_about_namespace(kind: NoticeKind) -> bool {
+    matches!(kind, NoticeKind::NamespacePaused | NoticeKind::NamespaceResumed)
 }
 
 fn event_topic(notice: &Notice) -> String {
