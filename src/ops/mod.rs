@@ -5,6 +5,7 @@
 
 mod api;
 mod events;
+pub mod graph;
 mod guard;
 mod listen;
 mod probes;
