@@ -7,9 +7,12 @@ mod api;
 mod events;
 pub mod graph;
 mod guard;
+pub mod json;
 mod listen;
+pub mod pages;
 mod probes;
 mod problem;
+pub mod redact;
 mod sessions;
 mod site;
 

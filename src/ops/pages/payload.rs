@@ -1,0 +1,151 @@
+//! JSON as it is stored, made readable: lines and colours are added, and no character of a value is changed.
+
+use maud::{Escaper, Markup, PreEscaped, html};
+use std::fmt::Write;
+
+use crate::ops::json::{Kind, tokens};
+use crate::ops::redact::Redaction;
+
+/// A page shows so many bytes of a payload; the whole of it is behind a link.
+pub const SHOWN_MAX: usize = 64 * 1024;
+/// Payloads with more lines are closed until somebody opens them.
+const LINES_OPEN: usize = 24;
+/// Levels that are indented; deeper ones stay below each other.
+const INDENTED_MAX: usize = 40;
+
+/// A payload under its title. `raw` leads to the whole of it.
+pub fn payload(title: &str, text: &str, raw: Option<&str>, redaction: &Redaction) -> Markup {
+    let text = redaction.apply(text);
+    let shown = cut(&text);
+    let pretty = pretty(shown);
+    let lines = pretty.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    html! {
+        details class="payload" open[lines <= LINES_OPEN] {
+            summary {
+                (title) " " span class="muted" { (size(text.len())) }
+            }
+            pre tabindex="0" aria-label=(title) { code { (PreEscaped(&pretty)) } }
+            @if shown.len() < text.len() {
+                p class="muted" { "Cut after " (size(shown.len())) "." }
+            }
+            @if let Some(raw) = raw { p { a href=(raw) { "Raw" } } }
+        }
+    }
+}
+
+/// `812 bytes`, `12.3 KiB`, `1.0 MiB`.
+pub fn size(bytes: usize) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} bytes"),
+        1_024..1_048_576 => format!("{}.{} KiB", bytes / 1_024, bytes % 1_024 * 10 / 1_024),
+        _ => format!("{}.{} MiB", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
+    }
+}
+
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(SHOWN_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// The text with a line for each member and element, as HTML.
+fn pretty(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    let mut depth = 0usize;
+    let mut pieces = tokens(text).peekable();
+    while let Some(token) = pieces.next() {
+        let next = pieces.peek().map(|token| token.kind);
+        match token.kind {
+            Kind::Open => {
+                out.push_str(token.text);
+                depth += 1;
+                if next != Some(Kind::Close) {
+                    line(&mut out, depth);
+                }
+            }
+            Kind::Close => {
+                depth = depth.saturating_sub(1);
+                if !out.ends_with(['{', '[']) {
+                    line(&mut out, depth);
+                }
+                out.push_str(token.text);
+            }
+            Kind::Comma => {
+                out.push(',');
+                line(&mut out, depth);
+            }
+            Kind::Colon => out.push_str(": "),
+            Kind::String if next == Some(Kind::Colon) => piece(&mut out, "k", token.text),
+            Kind::String => piece(&mut out, "s", token.text),
+            Kind::Number => piece(&mut out, "n", token.text),
+            Kind::Word => piece(&mut out, "w", token.text),
+        }
+    }
+    out
+}
+
+fn line(out: &mut String, depth: usize) {
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out.extend(std::iter::repeat_n("  ", depth.min(INDENTED_MAX)));
+}
+
+fn piece(out: &mut String, class: &str, text: &str) {
+    // Only in what is no JSON do two values stand side by side.
+    if out.ends_with("</span>") {
+        out.push(' ');
+    }
+    out.push_str("<span class=\"");
+    out.push_str(class);
+    out.push_str("\">");
+    // Writing to a String does not fail.
+    let _ = Escaper::new(out).write_str(text);
+    out.push_str("</span>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Redaction, SHOWN_MAX, payload, pretty, size};
+
+    /// The text without markup.
+    fn plain(html: &str) -> String {
+        let mut text = String::new();
+        let mut inside = false;
+        for letter in html.chars() {
+            match letter {
+                '<' => inside = true,
+                '>' => inside = false,
+                _ if !inside => text.push(letter),
+                _ => {}
+            }
+        }
+        text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+    }
+
+    #[test]
+    fn lines_are_added_and_values_stay() {
+        let text = r#"{"id":18446744073709551616,"price":109.970,"tags":[],"of":{"a":[1,"<b>\"&"]},"no":null}"#;
+        let expected = "{\n  \"id\": 18446744073709551616,\n  \"price\": 109.970,\n  \"tags\": [],\n  \"of\": {\n    \
+                        \"a\": [\n      1,\n      \"<b>\\\"&\"\n    ]\n  },\n  \"no\": null\n}";
+        assert_eq!(plain(&pretty(text)), expected);
+    }
+
+    #[test]
+    fn what_is_no_json_is_shown_too_and_escaped() {
+        assert_eq!(plain(&pretty("}]<script> x")), "}\n]<script> x");
+        assert!(!pretty("<script>").contains("<script>"));
+    }
+
+    #[test]
+    fn long_payloads_are_cut_and_secrets_are_gone_before() {
+        let text = format!(r#"{{"password":"{}","é":1}}"#, "x".repeat(SHOWN_MAX));
+        let shown = payload("Context", &text, None, &Redaction::new(["password"])).into_string();
+        assert!(!shown.contains("xx") && shown.contains("[redacted]") && !shown.contains("Cut after"));
+        let shown = payload("Context", &text, Some("/raw"), &Redaction::default()).into_string();
+        assert!(shown.contains("Cut after 64.0 KiB") && shown.contains("href=\"/raw\""));
+        assert_eq!((size(5), size(1_536), size(3 << 20)), ("5 bytes".into(), "1.5 KiB".into(), "3.0 MiB".into()));
+    }
+}
