@@ -4,6 +4,8 @@
 
 #[path = "store/claims.rs"]
 mod claims;
+#[path = "store/dossier.rs"]
+mod dossier;
 #[path = "store/fence.rs"]
 mod fence;
 #[path = "store/fixture.rs"]

@@ -13,6 +13,7 @@
 
 mod bind;
 mod connect;
+mod dossier;
 mod error;
 mod fleet;
 mod group;
@@ -29,11 +30,13 @@ mod rows;
 mod scratch;
 mod search;
 mod statement;
+mod step_file;
 mod templates;
 mod workers;
 mod writer;
 
 pub use connect::pool;
+pub use dossier::{Dossier, EXCERPT_BYTES_MAX, Excerpt, Payload, StepLine, dossier, payload};
 pub use error::Error;
 pub use fleet::last_errors;
 pub use group::Group;
@@ -56,5 +59,6 @@ pub use search::{
     Budget, COUNT_MAX, Count, Cursor, LastError, PAGE_TASKS_MAX, Page, TaskRow, count_tasks, count_tasks_within,
     search_tasks, search_tasks_within,
 };
+pub use step_file::{PARENTS_MAX, StepFile, step_file};
 pub use templates::{StoredTemplate, stored_templates};
 pub use writer::{Committed, Writer};

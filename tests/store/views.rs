@@ -1,7 +1,7 @@
 //! The views agree with what a person works out from the same history.
 
 use sqlx::Row;
-use tasker_core::store::{ListFilter, list_tasks, task_status};
+use tasker_core::store::{ListFilter, dossier, list_tasks, task_status};
 use tasker_engine::*;
 
 use crate::fixture::{Fixture, template};
@@ -28,6 +28,11 @@ async fn check(fixture: &Fixture, task: TaskId, state: &str, steps: &str, words:
         (count("resolved_manually"), count("waiting_for_retry"))
     );
     assert_eq!(view.total, 4);
+    let dossier = dossier(&fixture.pool, task).await.unwrap().unwrap();
+    let mark =
+        |step: &tasker_core::store::StepLine| format!("{}{}", step.state.as_str(), if step.ready { "!" } else { "" });
+    assert_eq!(dossier.steps.iter().map(mark).collect::<Vec<_>>(), found, "the dossier says the same");
+    assert_eq!(dossier.state.as_str(), state, "{steps}");
 }
 
 const READY: [&str; 3] = ["has_ready_steps", "execute_ready_steps", "healthy"];
