@@ -43,11 +43,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client::{Client, Subscription};
 use crate::security::{ClientKeys, PublicKey, SecretKey};
 pub use failure::{Exit, Failure};
+use output::Format;
 
 /// Where the broker is when nothing else is said; the first default of `endpoints.work`.
 const DEFAULT_BROKER: &str = "tcp://127.0.0.1:7570";
@@ -86,15 +87,6 @@ struct Global {
     /// How long to wait for an answer of the broker, for example 500ms, 5s, 2m
     #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = time::parse_duration)]
     timeout: Duration,
-}
-
-/// How data is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Aligned text
-    Text,
-    /// One JSON document
-    Json,
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,8 +11,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::{print, print_json};
-use super::{Exit, Failure, Format, Global, template, time};
+use super::{Exit, Failure, Global, template, time};
 use crate::bench::{self, Options, Pace, Progress, Report, Shape, ShapeError, Target, Work};
 use interrupt::Interrupt;
 use private::PrivateBroker;
@@ -144,10 +143,7 @@ impl Run {
             reports.push(report.map_err(|failure| with_log(failure, private.as_ref()))?);
         }
         let report = median(reports);
-        match global.output {
-            Format::Text => print(&table::render(&report))?,
-            Format::Json => print_json(&report)?,
-        }
+        global.output.print(&report, || table::render(&report))?;
         Ok(if report.tasks_failed == 0 { Exit::Done } else { Exit::Unsuccessful })
     }
 

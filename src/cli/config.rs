@@ -3,8 +3,8 @@
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use super::output::{note, print, print_json};
-use super::{ConfigFile, Exit, Failure, Format, Global};
+use super::output::note;
+use super::{ConfigFile, Exit, Failure, Global};
 use crate::config::{Config, Entry, explain, process_environment};
 
 #[derive(Debug, Subcommand)]
@@ -21,17 +21,13 @@ impl Command {
         Config::from_process(config.file.as_deref())?;
         match self {
             Command::Check(_) => {
-                if global.output == Format::Json {
-                    print_json(&json!({ "valid": true }))?;
-                }
+                global.output.print_for_programs(&json!({ "valid": true }))?;
                 note("the configuration is valid");
             }
             Command::Show(_) => {
                 let entries = explain(config.file.as_deref(), process_environment())?;
-                match global.output {
-                    Format::Text => print(&toml(&entries))?,
-                    Format::Json => print_json(&sections(&entries))?,
-                }
+                let line = |entry: &Entry| json!({ "key": entry.key, "value": entry.value, "origin": entry.origin });
+                global.output.print_list(&sections(&entries), entries.iter().map(line), || toml(&entries))?;
             }
         }
         Ok(Exit::Done)

@@ -3,9 +3,9 @@
 use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
-use super::output::{or_dash, print, print_json};
+use super::output::or_dash;
 use super::time::format_us;
-use super::{Exit, Failure, Format, Global};
+use super::{Exit, Failure, Global};
 use crate::protocol::{HealthCheck, HealthLevel, HealthReport, RefusalCount};
 
 #[derive(Debug, Args)]
@@ -33,10 +33,7 @@ impl Arguments {
             Level::Full => HealthLevel::Full,
         };
         let report = global.connect()?.request(HealthCheck { correlation_id: Uuid::nil(), level })?;
-        match global.output {
-            Format::Text => print(&describe(&report))?,
-            Format::Json => print_json(&report)?,
-        }
+        global.output.print(&report, || describe(&report))?;
         Ok(if report.status == "ok" { Exit::Done } else { Exit::Unsuccessful })
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::output::{note, print, print_json};
-use super::{Exit, Failure, Format, Global, read_key};
+use super::output::note;
+use super::{Exit, Failure, Global, read_key};
 use crate::security::{self, KeyPair};
 
 #[derive(Debug, Subcommand)]
@@ -39,27 +39,20 @@ impl Command {
                         _ => failure,
                     }
                 })?;
-                match global.output {
-                    Format::Text => print(&format!("{}\n", pair.public))?,
-                    Format::Json => print_json(&json!({ "public_key": pair.public, "secret_key_file": file }))?,
-                }
+                let document = json!({ "public_key": pair.public, "secret_key_file": file });
+                global.output.print(&document, || format!("{}\n", pair.public))?;
                 note(&format!("the secret key is in {}", file.display()));
             }
             Command::New { secret_file: None, .. } => {
                 let pair = KeyPair::generate();
                 let (public, secret) = (pair.public, pair.secret.reveal_text());
-                match global.output {
-                    Format::Text => print(&format!("public  {public}\nsecret  {secret}\n"))?,
-                    Format::Json => print_json(&json!({ "public_key": public, "secret_key": secret }))?,
-                }
+                let document = json!({ "public_key": public, "secret_key": secret });
+                global.output.print(&document, || format!("public  {public}\nsecret  {secret}\n"))?;
                 note("whoever has the secret key is taken for its owner; --secret-file keeps it off the screen");
             }
             Command::Public { file } => {
                 let public = read_key(&file)?.public();
-                match global.output {
-                    Format::Text => print(&format!("{public}\n"))?,
-                    Format::Json => print_json(&json!({ "public_key": public }))?,
-                }
+                global.output.print(&json!({ "public_key": public }), || format!("{public}\n"))?;
             }
         }
         Ok(Exit::Done)

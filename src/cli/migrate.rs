@@ -6,9 +6,9 @@ use std::path::Path;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{note, print_json};
+use super::output::note;
 use super::serve::broken;
-use super::{ConfigFile, Exit, Failure, Format, Global};
+use super::{ConfigFile, Exit, Failure, Global};
 use crate::config::Config;
 use crate::store;
 
@@ -23,10 +23,9 @@ impl Arguments {
         let file = self.config.file.as_deref();
         let config = Config::from_process(file)?;
         let report = block_on(store::migrate(database_url(&config, file)?))??;
-        if global.output == Format::Json {
-            let (applied, version, partitions) = (report.applied, report.version, report.partitions);
-            print_json(&json!({ "applied": applied, "version": version, "partitions": partitions }))?;
-        }
+        let (applied, version, partitions) = (report.applied, report.version, report.partitions);
+        let document = json!({ "applied": applied, "version": version, "partitions": partitions });
+        global.output.print_for_programs(&document)?;
         note(&match report.applied {
             0 => format!("the database is up to date, at version {}", report.version),
             applied => format!("migrations applied: {applied}; the database is at version {}", report.version),

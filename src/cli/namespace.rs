@@ -4,9 +4,9 @@ use clap::{Args, Subcommand};
 use uuid::Uuid;
 
 use super::input::Signature;
-use super::output::{Table, note, one_line, or_dash, print, print_json};
+use super::output::{Table, note, one_line, or_dash, print};
 use super::time::format_ms;
-use super::{Exit, Failure, Format, Global};
+use super::{Exit, Failure, Global};
 use crate::protocol::{ListNamespaces, NamespaceChanged, NamespaceSummary, PauseNamespace, ResumeNamespace};
 
 /// Characters of a reason that a row shows.
@@ -42,9 +42,7 @@ impl Command {
                 global.connect()?.request(ResumeNamespace { correlation_id, namespace, actor, reason })?
             }
         };
-        if global.output == Format::Json {
-            print_json(&changed)?;
-        }
+        global.output.print_for_programs(&changed)?;
         tell(&changed);
         Ok(Exit::Done)
     }
@@ -52,8 +50,8 @@ impl Command {
 
 fn list(global: &Global) -> Result<Exit, Failure> {
     let list = global.connect()?.request(ListNamespaces { correlation_id: Uuid::nil() })?;
-    if global.output == Format::Json {
-        print_json(&list)?;
+    if global.output.is_for_programs() {
+        global.output.print_list(&list, &list.namespaces, String::new)?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&[

@@ -1,14 +1,75 @@
-//! Printing: aligned tables, JSON documents with payloads as they are, notes.
+//! Printing: aligned tables, documents for programs with payloads as they are, notes.
+
+mod yaml;
 
 use std::io::{self, Write};
+
+use clap::ValueEnum;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::protocol::JsonText;
 
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Aligned text
+    Text,
+    /// One JSON document
+    Json,
+    /// JSON, one object a line: of a list each entry, as it comes
+    Jsonl,
+    /// One YAML document; numbers keep their digits
+    Yaml,
+}
+
+impl Format {
+    /// Whether programs read it.
+    pub(super) fn is_for_programs(self) -> bool {
+        self != Format::Text
+    }
+
+    /// Prints data: the document for programs, the text for people.
+    pub(super) fn print(self, document: &impl Serialize, text: impl FnOnce() -> String) -> io::Result<()> {
+        match self {
+            Format::Text => print(&text()),
+            Format::Json => print_json(document),
+            Format::Jsonl => print_line(document),
+            Format::Yaml => print(&yaml::from_json(&compact(document)?)?),
+        }
+    }
+
+    /// The same of a list, whose entries are lines of `jsonl`.
+    pub(super) fn print_list<T: Serialize>(
+        self,
+        document: &impl Serialize,
+        entries: impl IntoIterator<Item = T>,
+        text: impl FnOnce() -> String,
+    ) -> io::Result<()> {
+        match self {
+            Format::Jsonl => entries.into_iter().try_for_each(|entry| print_line(&entry)),
+            Format::Text | Format::Json | Format::Yaml => self.print(document, text),
+        }
+    }
+
+    /// Prints what is data for programs only, when they read it.
+    pub(super) fn print_for_programs(self, document: &impl Serialize) -> io::Result<()> {
+        self.print(document, String::new)
+    }
+}
+
+/// Prints a JSON document in one line.
+pub(super) fn print_line(document: &impl Serialize) -> io::Result<()> {
+    print(&(yaml::one_line(&compact(document)?) + "\n"))
+}
+
+fn compact(document: &impl Serialize) -> io::Result<String> {
+    serde_json::to_string(document).map_err(io::Error::other)
+}
+
 /// Prints a JSON document.
-pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
+fn print_json(document: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(document).map_err(io::Error::other)?;
     text.push('\n');
     print(&text)
@@ -108,6 +169,13 @@ mod tests {
             assert_eq!(serde_json::to_string(&raw(&JsonText::new(text))).expect("serialize"), text);
         }
         assert_eq!(raw(&JsonText::new("{broken")).get(), "\"{broken\"");
+    }
+
+    #[test]
+    fn a_line_is_one_line_whatever_the_payload() {
+        let payload = raw(&JsonText::new("{\"a\": 1E+2,\n\"b\": \"x\\ny\"}"));
+        let line = yaml::one_line(&compact(&payload).expect("serialize"));
+        assert_eq!(line, "{\"a\": 1E+2, \"b\": \"x\\ny\"}");
     }
 
     #[test]

@@ -188,17 +188,20 @@ fn announce(
     let file = ReadyFile(announcement.ready_file.clone());
     file.write(&json)?;
     match global.output {
+        // One line, so that whoever waits for it knows when it has all of it.
         Format::Json => print(&json)?,
-        Format::Text => {
-            let mut text = String::new();
-            let http = ready.http.iter().cloned().collect();
-            for (name, values) in [("work", &ready.work), ("events", &ready.events), ("http", &http)] {
-                text.extend(values.iter().map(|value| format!("{name:<8}  {value}\n")));
-            }
-            print(&format!("{text}database  {}\npid       {}\n", ready.database, ready.pid))?;
-        }
+        format => format.print(&ready, || describe(&ready))?,
     }
     Ok(file)
+}
+
+fn describe(ready: &Ready) -> String {
+    let mut text = String::new();
+    let http = ready.http.iter().cloned().collect();
+    for (name, values) in [("work", &ready.work), ("events", &ready.events), ("http", &http)] {
+        text.extend(values.iter().map(|value| format!("{name:<8}  {value}\n")));
+    }
+    text + &format!("database  {}\npid       {}\n", ready.database, ready.pid)
 }
 
 /// Is there while the broker is ready.

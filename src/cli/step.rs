@@ -4,8 +4,8 @@ use clap::Subcommand;
 use uuid::Uuid;
 
 use super::input::{Signature, read_json};
-use super::output::{note, print, print_json};
-use super::{Exit, Failure, Format, Global};
+use super::output::note;
+use super::{Exit, Failure, Global};
 use crate::protocol::ResolveStep;
 
 #[derive(Debug, Subcommand)]
@@ -31,13 +31,10 @@ impl Command {
         let Signature { actor, reason } = signature;
         let command = ResolveStep { correlation_id: Uuid::nil(), task_id: task, step, result, actor, reason };
         let resolved = global.connect()?.request(command)?;
-        match global.output {
-            Format::Text => {
-                note(&format!("{} is resolved; state of the task:", resolved.step));
-                print(&format!("{}\n", resolved.task_state))?;
-            }
-            Format::Json => print_json(&resolved)?,
-        }
+        global.output.print(&resolved, || {
+            note(&format!("{} is resolved; state of the task:", resolved.step));
+            format!("{}\n", resolved.task_state)
+        })?;
         Ok(Exit::Done)
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::output::{Table, note, one_line, or_dash, print, print_json, raw};
+use super::output::{Table, note, one_line, or_dash, print, raw};
 use super::{Exit, Failure, Format, Global};
 use crate::client::Client;
 use crate::protocol::{ListTemplates, RegisterTemplate, ShowTemplate, TemplateDefinition, TemplateRegistered};
@@ -97,9 +97,7 @@ fn validate(global: &Global, files: &[PathBuf], environment: Option<&str>) -> Re
             problems.into_iter().map(|Problem { line, column, key, message, .. }| Fault { line, column, key, message });
         validated.push(Validated { file, template, problems: problems.collect() });
     }
-    if global.output == Format::Json {
-        print_json(&validated)?;
-    }
+    global.output.print_list(&validated, &validated, String::new)?;
     if faults == 0 {
         return Ok(Exit::Done);
     }
@@ -120,9 +118,7 @@ fn register_files(global: &Global, files: &[PathBuf]) -> Result<Exit, Failure> {
         }
         replies.push(reply);
     }
-    if global.output == Format::Json {
-        print_json(&replies)?;
-    }
+    global.output.print_list(&replies, &replies, String::new)?;
     Ok(Exit::Done)
 }
 
@@ -148,8 +144,8 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Vec<(String, String)>, Failure> 
 
 fn list(global: &Global, namespace: Option<String>) -> Result<Exit, Failure> {
     let list = global.connect()?.request(ListTemplates { correlation_id: Uuid::nil(), namespace })?;
-    if global.output == Format::Json {
-        print_json(&list)?;
+    if global.output.is_for_programs() {
+        global.output.print_list(&list, &list.templates, String::new)?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&["TEMPLATE", "STEPS", "WORKERS", "DESCRIPTION"]);
@@ -179,19 +175,14 @@ struct Shown {
 
 fn show(global: &Global, template: String) -> Result<Exit, Failure> {
     let definition = global.connect()?.request(ShowTemplate { correlation_id: Uuid::nil(), template })?;
-    match global.output {
-        Format::Text => {
-            let summary = &definition.template;
-            let (namespace, name, version) = (&summary.namespace, &summary.name, &summary.version);
-            note(&format!("{namespace}/{name}@{version}, sha256 {}", summary.digest));
-            let newline = if definition.yaml.ends_with('\n') { "" } else { "\n" };
-            print(&format!("{}{newline}", definition.yaml))?;
-        }
-        Format::Json => {
-            let handler_config = definition.handler_config.as_ref().map(raw);
-            let definition = TemplateDefinition { handler_config: None, ..definition };
-            print_json(&Shown { definition, handler_config })?;
-        }
-    }
+    let handler_config = definition.handler_config.as_ref().map(raw);
+    let shown = Shown { definition: TemplateDefinition { handler_config: None, ..definition }, handler_config };
+    global.output.print(&shown, || {
+        let TemplateDefinition { template: summary, yaml, .. } = &shown.definition;
+        let (namespace, name, version) = (&summary.namespace, &summary.name, &summary.version);
+        note(&format!("{namespace}/{name}@{version}, sha256 {}", summary.digest));
+        let newline = if yaml.ends_with('\n') { "" } else { "\n" };
+        format!("{yaml}{newline}")
+    })?;
     Ok(Exit::Done)
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::output::{note, print, print_json};
-use super::{Exit, Failure, Format, Global};
+use super::output::note;
+use super::{Exit, Failure, Global};
 use crate::security::{Holder, TokenRole, check_token_name};
 
 #[derive(Debug, Subcommand)]
@@ -35,13 +35,11 @@ impl Command {
             holder.add_to(file).map_err(failed)?;
         }
         let line = holder.line();
-        match global.output {
-            Format::Json => {
-                print_json(&json!({ "name": name, "role": role.as_str(), "token": token, "line": line.trim_end() }))?
-            }
-            Format::Text if file.is_some() => print(&format!("{token}\n"))?,
-            Format::Text => print(&format!("token  {token}\nline   {line}"))?,
-        }
+        let document = json!({ "name": name, "role": role.as_str(), "token": token, "line": line.trim_end() });
+        global.output.print(&document, || match file {
+            Some(_) => format!("{token}\n"),
+            None => format!("token  {token}\nline   {line}"),
+        })?;
         match file {
             Some(file) => note(&format!(
                 "its digest is in {}; a running broker reads the file again at HUP. The token itself is nowhere else",

@@ -4,9 +4,9 @@ use clap::Subcommand;
 use uuid::Uuid;
 
 use super::input::Signature;
-use super::output::{Table, note, print, print_json};
+use super::output::{Table, note, print};
 use super::time::format_us;
-use super::{Exit, Failure, Format, Global};
+use super::{Exit, Failure, Global};
 use crate::protocol::{DrainWorker, ListWorkers};
 
 #[derive(Debug, Subcommand)]
@@ -35,9 +35,7 @@ fn drain(global: &Global, worker: String, signature: Signature) -> Result<Exit, 
     let Signature { actor, reason } = signature;
     let command = DrainWorker { correlation_id: Uuid::nil(), worker, actor, reason };
     let draining = global.connect()?.request(command)?;
-    if global.output == Format::Json {
-        print_json(&draining)?;
-    }
+    global.output.print_for_programs(&draining)?;
     let already = if draining.changed { "" } else { " already" };
     note(&format!("{} is leaving{already}; it has {} steps to finish", draining.worker, draining.in_flight));
     Ok(Exit::Done)
@@ -45,8 +43,8 @@ fn drain(global: &Global, worker: String, signature: Signature) -> Result<Exit, 
 
 fn list(global: &Global) -> Result<Exit, Failure> {
     let list = global.connect()?.request(ListWorkers { correlation_id: Uuid::nil() })?;
-    if global.output == Format::Json {
-        print_json(&list)?;
+    if global.output.is_for_programs() {
+        global.output.print_list(&list, &list.workers, String::new)?;
         return Ok(Exit::Done);
     }
     let mut table =

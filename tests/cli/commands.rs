@@ -139,7 +139,13 @@ fn a_wait_whose_time_is_up_ends_with_6() {
 #[test]
 fn results_are_printed_digit_for_digit() {
     let result = "{\"big\": 340282366920938463463374607431768211456, \"total\": 209.970, \"e\": 1E+2}";
-    for (format, expected) in [("json", format!("\"result\": {result}")), ("text", result.to_owned())] {
+    let yaml = "result:\n      big: 340282366920938463463374607431768211456\n      total: 209.970\n      e: 1E+2\n";
+    for (format, expected) in [
+        ("json", format!("\"result\": {result}")),
+        ("jsonl", format!("\"result\":{result}}}]}}\n")),
+        ("yaml", yaml.to_owned()),
+        ("text", result.to_owned()),
+    ] {
         let run = against(&["task", "status", &TASK.to_string(), "--results=pay,ship", "-o", format], move |peer| {
             let Message::TaskStatus(command) = peer.receive() else { panic!("not a status") };
             assert!(command.include_steps);
@@ -275,6 +281,16 @@ fn lists_are_aligned_and_say_when_they_are_empty() {
     });
     assert_eq!(run.stdout.lines().count(), 2, "{}", run.stdout);
     assert_eq!(run.stderr, format!("there may be more: --before {TASK}\n"));
+    let run = against(&["task", "list", "-o", "jsonl"], |peer| {
+        let Message::ListTasks(command) = peer.receive() else { panic!("not a list") };
+        let tasks = vec![summary("error"), summary("complete")];
+        peer.send(TaskList { correlation_id: command.correlation_id, tasks });
+    });
+    let states = run.stdout.lines().map(|line| {
+        let task: serde_json::Value = serde_json::from_str(line).expect("an object a line");
+        task["state"].as_str().expect("a task").to_owned()
+    });
+    assert_eq!(states.collect::<Vec<_>>(), ["error", "complete"]);
     let run = against(&["worker", "list"], |peer| {
         let Message::ListWorkers(command) = peer.receive() else { panic!("not a list") };
         peer.send(WorkerList { correlation_id: command.correlation_id, workers: vec![] });
@@ -391,4 +407,22 @@ fn why_a_step_does_not_run_is_a_row_each_and_what_they_share() {
     });
     let document: serde_json::Value = serde_json::from_str(&run.stdout).expect("a document");
     assert_eq!(document["steps"][0]["reason"], "no_worker");
+}
+
+#[test]
+fn watch_streams_the_steps_to_programs_that_read_lines() {
+    let run = against(&["task", "watch", &TASK.to_string(), "-o", "jsonl"], |peer| {
+        for state in ["in_progress", "complete", "complete"] {
+            let Message::TaskStatus(command) = peer.receive() else { panic!("not a status") };
+            let step = StepSummary { name: "pay".to_owned(), state: state.to_owned(), ..StepSummary::default() };
+            let (correlation_id, task) = (command.correlation_id, summary(state));
+            peer.send(TaskStatusReport { correlation_id, task, steps: vec![step] });
+        }
+    });
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let lines: Vec<serde_json::Value> =
+        run.stdout.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    assert_eq!(lines.len(), 3, "{}", run.stdout);
+    assert_eq!((&lines[0]["state"], &lines[1]["state"]), (&"in_progress".into(), &"complete".into()));
+    assert_eq!(lines[2]["task"]["state"], "complete");
 }

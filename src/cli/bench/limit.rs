@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::output::{print, print_json};
-use super::super::{Exit, Failure, Format, Global, time};
+use super::super::{Exit, Failure, Global, time};
 use super::interrupt::{self, Interrupt};
 use super::private::PrivateBroker;
 use super::table;
@@ -64,10 +63,7 @@ impl Arguments {
             time_max: self.time_max,
         };
         let report = limit::measure(&options, interrupt.asked())?;
-        match global.output {
-            Format::Text => print(&table::render_limit(&report))?,
-            Format::Json => print_json(&report)?,
-        }
+        global.output.print(&report, || table::render_limit(&report))?;
         Ok(Exit::Done)
     }
 }

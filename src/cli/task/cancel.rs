@@ -4,8 +4,8 @@ use clap::Args;
 use uuid::Uuid;
 
 use crate::cli::input::Signature;
-use crate::cli::output::{note, print_json};
-use crate::cli::{Exit, Failure, Format, Global};
+use crate::cli::output::note;
+use crate::cli::{Exit, Failure, Global};
 use crate::protocol::CancelTask;
 
 #[derive(Debug, Args)]
@@ -21,9 +21,7 @@ impl Arguments {
         let Signature { actor, reason } = self.signature;
         let command = CancelTask { correlation_id: Uuid::nil(), task_id: self.task, actor, reason };
         let cancelled = global.connect()?.request(command)?;
-        if global.output == Format::Json {
-            print_json(&cancelled)?;
-        }
+        global.output.print_for_programs(&cancelled)?;
         let (stopped, never) = (cancelled.steps_stopped, cancelled.steps_cancelled);
         note(&format!("the task is cancelled; {stopped} running steps are told to stop, {never} will never start"));
         Ok(Exit::Done)

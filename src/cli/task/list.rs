@@ -3,9 +3,9 @@
 use clap::Args;
 use uuid::Uuid;
 
-use crate::cli::output::{Table, note, print, print_json};
+use crate::cli::output::{Table, note, print};
 use crate::cli::time::{format_between, format_ms};
-use crate::cli::{Exit, Failure, Format, Global};
+use crate::cli::{Exit, Failure, Global};
 use crate::protocol::ListTasks;
 
 const STATES: [&str; 6] = ["pending", "in_progress", "complete", "error", "cancelled", "resolved_manually"];
@@ -37,8 +37,8 @@ impl Arguments {
         let Arguments { state, namespace, name, tag, before, limit } = self;
         let command = ListTasks { correlation_id: Uuid::nil(), state, namespace, name, tag, before, limit };
         let list = global.connect()?.request(command)?;
-        if global.output == Format::Json {
-            print_json(&list)?;
+        if global.output.is_for_programs() {
+            global.output.print_list(&list, &list.tasks, String::new)?;
             return Ok(Exit::Done);
         }
         let mut table = Table::new(&["TASK", "TEMPLATE", "STATE", "DONE", "CREATED", "DURATION"]);

@@ -22,8 +22,9 @@ pub(super) struct JsonReport<'a> {
     steps: Vec<JsonStep>,
 }
 
+/// A step of it.
 #[derive(Serialize)]
-struct JsonStep {
+pub(super) struct JsonStep {
     #[serde(flatten)]
     summary: StepSummary,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,15 +35,20 @@ struct JsonStep {
 
 impl JsonReport<'_> {
     pub(super) fn new(report: &TaskStatusReport) -> JsonReport<'_> {
-        let step = |step: &StepSummary| JsonStep {
-            result: step.result.as_ref().map(raw),
-            progress: step.progress.as_ref().map(raw),
-            summary: StepSummary { result: None, progress: None, ..step.clone() },
-        };
         JsonReport {
             correlation_id: report.correlation_id,
             task: &report.task,
-            steps: report.steps.iter().map(step).collect(),
+            steps: report.steps.iter().map(JsonStep::new).collect(),
+        }
+    }
+}
+
+impl JsonStep {
+    pub(super) fn new(step: &StepSummary) -> JsonStep {
+        JsonStep {
+            result: step.result.as_ref().map(raw),
+            progress: step.progress.as_ref().map(raw),
+            summary: StepSummary { result: None, progress: None, ..step.clone() },
         }
     }
 }

@@ -4,8 +4,8 @@ use clap::Args;
 use uuid::Uuid;
 
 use crate::cli::input::Signature;
-use crate::cli::output::{note, print, print_json};
-use crate::cli::{Exit, Failure, Format, Global};
+use crate::cli::output::note;
+use crate::cli::{Exit, Failure, Global};
 use crate::protocol::RetryTask;
 
 #[derive(Debug, Args)]
@@ -24,13 +24,10 @@ impl Arguments {
         let Signature { actor, reason } = self.signature;
         let command = RetryTask { correlation_id: Uuid::nil(), task_id: self.task, steps: self.steps, actor, reason };
         let retried = global.connect()?.request(command)?;
-        match global.output {
-            Format::Text => {
-                note(&format!("{} steps have new attempts:", retried.steps.len()));
-                print(&retried.steps.iter().map(|step| format!("{step}\n")).collect::<String>())?;
-            }
-            Format::Json => print_json(&retried)?,
-        }
+        global.output.print(&retried, || {
+            note(&format!("{} steps have new attempts:", retried.steps.len()));
+            retried.steps.iter().map(|step| format!("{step}\n")).collect()
+        })?;
         Ok(Exit::Done)
     }
 }

@@ -4,8 +4,7 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::report::{JsonReport, describe};
-use crate::cli::output::{print, print_json};
-use crate::cli::{Exit, Failure, Format, Global};
+use crate::cli::{Exit, Failure, Global};
 use crate::protocol::{TaskStatus, TaskStatusReport};
 
 #[derive(Debug, Args)]
@@ -37,9 +36,5 @@ impl Arguments {
 
 /// Prints a report in the format asked for.
 pub(super) fn show(global: &Global, report: &TaskStatusReport) -> Result<(), Failure> {
-    match global.output {
-        Format::Text => print(&describe(report))?,
-        Format::Json => print_json(&JsonReport::new(report))?,
-    }
-    Ok(())
+    Ok(global.output.print(&JsonReport::new(report), || describe(report))?)
 }

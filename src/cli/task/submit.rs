@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::{wait, watch};
 use crate::cli::input::{TemplateReference, read_json};
-use crate::cli::output::{note, print, print_json};
+use crate::cli::output::note;
 use crate::cli::time::{parse_duration, parse_when};
-use crate::cli::{Exit, Failure, Format, Global};
+use crate::cli::{Exit, Failure, Global};
 use crate::protocol::{InitializeTask, JsonText, TaskInitialized, TaskRequest, TaskSummary};
 
 #[derive(Debug, Args)]
@@ -91,11 +91,11 @@ impl Arguments {
         if reply.duplicate {
             note("this key was used before; the task is the one submitted then");
         }
-        match global.output {
-            Format::Text => print(&format!("{task_id}\n"))?,
+        if global.output.is_for_programs() && (waits || watches) {
             // One document for the whole command: it comes when the task has ended.
-            Format::Json if waits || watches => note(&format!("task {task_id}")),
-            Format::Json => print_json(&Submitted { reply: &reply, task: None })?,
+            note(&format!("task {task_id}"));
+        } else {
+            global.output.print(&Submitted { reply: &reply, task: None }, || format!("{task_id}\n"))?;
         }
         if watches {
             return watch::follow(global, &mut client, task_id);
@@ -104,10 +104,10 @@ impl Arguments {
             return Ok(Exit::Done);
         }
         let waited = client.wait_for_task(task_id, limit)?;
-        match global.output {
-            Format::Text => note(&format!("{}: {}", waited.task.state, super::report::count(&waited.task.counts))),
-            Format::Json => print_json(&Submitted { reply: &reply, task: Some(&waited.task) })?,
-        }
+        global.output.print(&Submitted { reply: &reply, task: Some(&waited.task) }, || {
+            note(&format!("{}: {}", waited.task.state, super::report::count(&waited.task.counts)));
+            String::new()
+        })?;
         Ok(wait::end(&waited))
     }
 

@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::outcome;
 use super::report::describe_task;
-use crate::cli::output::{note, print, print_json};
+use crate::cli::output::note;
 use crate::cli::time::parse_duration;
-use crate::cli::{Exit, Failure, Format, Global};
+use crate::cli::{Exit, Failure, Global};
 use crate::protocol::TaskWaited;
 
 #[derive(Debug, Args)]
@@ -24,10 +24,7 @@ pub(in crate::cli) struct Arguments {
 impl Arguments {
     pub(super) fn run(self, global: &Global) -> Result<Exit, Failure> {
         let waited = global.connect()?.wait_for_task(self.task, self.limit)?;
-        match global.output {
-            Format::Text => print(&describe_task(&waited.task))?,
-            Format::Json => print_json(&waited)?,
-        }
+        global.output.print(&waited, || describe_task(&waited.task))?;
         Ok(end(&waited))
     }
 }

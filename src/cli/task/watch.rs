@@ -41,12 +41,12 @@ pub(super) fn follow(global: &Global, client: &mut Client, task_id: Uuid) -> Res
     // Subscribed before the first reading, so that little falls between the two.
     let mut subscription = global.subscribe()?;
     let mut board = Board::new(read(client, task_id)?);
-    let mut display = Display::new(&board);
+    let mut display = Display::new(global.output, &board)?;
     while !is_ended(board.state()) {
         let until = Instant::now() + if subscription.is_some() { REREAD_INTERVAL } else { POLL_INTERVAL };
         if listen(subscription.as_mut(), &mut board, &mut display, until)? == News::Reread {
             match read(client, task_id) {
-                Ok(report) => display.show(&board.replace(report), &board),
+                Ok(report) => display.show(&board.replace(report), &board)?,
                 // A broker that is restarted comes back; what it acknowledged is still there.
                 Err(
                     error @ (client::Error::Unreachable { .. }
@@ -54,7 +54,7 @@ pub(super) fn follow(global: &Global, client: &mut Client, task_id: Uuid) -> Res
                     | client::Error::NoAnswer { .. }),
                 ) => {
                     note(&format!("{error}; trying once more"));
-                    display.show(&board.replace(read(client, task_id)?), &board);
+                    display.show(&board.replace(read(client, task_id)?), &board)?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -102,7 +102,7 @@ fn listen(
         }
         return Ok(match board.apply(&event) {
             Some(changes) => {
-                display.show(&changes, board);
+                display.show(&changes, board)?;
                 News::Told
             }
             None => News::Reread,

@@ -3,8 +3,8 @@
 use clap::Args;
 use uuid::Uuid;
 
-use crate::cli::output::{Table, note, one_line, print, print_json};
-use crate::cli::{Exit, Failure, Format, Global};
+use crate::cli::output::{Table, note, one_line, print};
+use crate::cli::{Exit, Failure, Global};
 use crate::protocol::{ExplainStep, ServingWorker, StepExplained};
 
 /// Characters of a sentence that a row shows; one with an error's message may be long.
@@ -22,8 +22,8 @@ impl Arguments {
     pub(super) fn run(self, global: &Global) -> Result<Exit, Failure> {
         let command = ExplainStep { correlation_id: Uuid::nil(), task_id: self.task, step: self.step };
         let explained = global.connect()?.request(command)?;
-        if global.output == Format::Json {
-            print_json(&explained)?;
+        if global.output.is_for_programs() {
+            global.output.print_list(&explained, &explained.steps, String::new)?;
             return Ok(Exit::Done);
         }
         let mut table = Table::new(&["STEP", "STATE", "REASON", "WHY"]);

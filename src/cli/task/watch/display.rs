@@ -1,4 +1,5 @@
-//! The board for people: a bar with the steps under it on a terminal, a line for each change anywhere else.
+//! The board for people: a bar with the steps under it on a terminal, a line for each change anywhere else; and for
+//! programs that read line by line, the step of each change.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -6,8 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::board::Board;
-use crate::cli::output::{note, one_line};
-use crate::cli::task::report::{count, error};
+use crate::cli::output::{Format, note, one_line, print_line};
+use crate::cli::task::report::{JsonStep, count, error};
 use crate::protocol::StepSummary;
 
 /// Most steps under the bar: with the bar they fit on a terminal of 24 lines. Of larger tasks, those that are
@@ -24,14 +25,19 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) enum Display {
     Bar(ProgressBar),
     Lines,
+    Jsonl,
 }
 
 impl Display {
-    pub(super) fn new(board: &Board) -> Display {
-        let mut display = if io::stderr().is_terminal() { Display::bar(board) } else { Display::Lines };
+    pub(super) fn new(format: Format, board: &Board) -> io::Result<Display> {
+        let mut display = match format {
+            Format::Jsonl => Display::Jsonl,
+            _ if io::stderr().is_terminal() => Display::bar(board),
+            _ => Display::Lines,
+        };
         let touched = board.steps.iter().enumerate().filter(|(_, step)| step.state != "pending");
-        display.show(&touched.map(|(number, _)| number).collect::<Vec<_>>(), board);
-        display
+        display.show(&touched.map(|(number, _)| number).collect::<Vec<_>>(), board)?;
+        Ok(display)
     }
 
     fn bar(board: &Board) -> Display {
@@ -44,7 +50,7 @@ impl Display {
     }
 
     /// Shows the board after the steps with these numbers have changed.
-    pub(super) fn show(&mut self, changes: &[usize], board: &Board) {
+    pub(super) fn show(&mut self, changes: &[usize], board: &Board) -> io::Result<()> {
         match self {
             Display::Bar(bar) => {
                 bar.set_position(board.done() as u64);
@@ -55,7 +61,13 @@ impl Display {
                     note(&format!("{}/{} {}", board.done(), board.steps.len(), line(&board.steps[number])));
                 }
             }
+            Display::Jsonl => {
+                for &number in changes {
+                    print_line(&JsonStep::new(&board.steps[number]))?;
+                }
+            }
         }
+        Ok(())
     }
 
     /// Takes the bar away and says how it went.
