@@ -20,6 +20,7 @@ mod bench;
 mod broker;
 mod completions;
 mod config;
+mod context;
 mod failure;
 mod health;
 mod input;
@@ -43,10 +44,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::client::{Client, Subscription};
 use crate::security::{ClientKeys, PublicKey, SecretKey};
+use context::{Context, Contexts};
 pub use failure::{Exit, Failure};
 use output::Format;
 
@@ -72,9 +74,12 @@ struct Global {
     /// How to print data: for people or for machines
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "text")]
     output: Format,
-    /// The broker's work endpoint
-    #[arg(long, global = true, value_name = "ENDPOINT", env = "TASKER_BROKER", default_value = DEFAULT_BROKER)]
-    broker: String,
+    /// Which broker, by the name that `tasker context add` gave it. What options and variables say goes before it
+    #[arg(short = 'C', long = "context", global = true, value_name = "NAME", env = "TASKER_CONTEXT")]
+    context_name: Option<String>,
+    /// The broker's work endpoint [default: that of the context, else tcp://127.0.0.1:7570]
+    #[arg(long, global = true, value_name = "ENDPOINT", env = "TASKER_BROKER")]
+    broker: Option<String>,
     /// The broker's events endpoint, for live progress [default: that of the default broker, else none]
     #[arg(long, global = true, value_name = "ENDPOINT", env = "TASKER_EVENTS")]
     events: Option<String>,
@@ -84,6 +89,12 @@ struct Global {
     /// File with the secret key of this client, when the broker demands keys
     #[arg(long, global = true, value_name = "FILE", env = "TASKER_KEY_FILE")]
     key_file: Option<OsString>,
+    /// Address of the broker's HTTP server, http://HOST:PORT
+    #[arg(long, global = true, value_name = "URL", env = "TASKER_HTTP")]
+    http: Option<String>,
+    /// File with the token for the HTTP server
+    #[arg(long, global = true, value_name = "FILE", env = "TASKER_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
     /// How long to wait for an answer of the broker, for example 500ms, 5s, 2m
     #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = time::parse_duration)]
     timeout: Duration,
@@ -122,11 +133,37 @@ enum Command {
     /// Make tokens for the API and the dashboard
     #[command(subcommand)]
     Token(token::Command),
+    /// Name brokers, and say which one is meant
+    #[command(subcommand)]
+    Context(context::Command),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::Command),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
+}
+
+impl Command {
+    /// Whether it talks to the broker that options, variables and contexts name.
+    fn is_for_a_broker(&self) -> bool {
+        match self {
+            Command::Template(_)
+            | Command::Task(_)
+            | Command::Step(_)
+            | Command::Worker(_)
+            | Command::Namespace(_)
+            | Command::Health(_)
+            | Command::Bench(_) => true,
+            Command::Up(_)
+            | Command::Broker(_)
+            | Command::Migrate(_)
+            | Command::Key(_)
+            | Command::Token(_)
+            | Command::Context(_)
+            | Command::Config(_)
+            | Command::Completions(_) => false,
+        }
+    }
 }
 
 /// Which configuration file to read.
@@ -139,7 +176,7 @@ struct ConfigFile {
 
 impl Global {
     fn connect(&self) -> Result<Client, Failure> {
-        self.connect_to(&self.broker)
+        self.connect_to(self.broker())
     }
 
     fn connect_to(&self, endpoint: &str) -> Result<Client, Failure> {
@@ -149,6 +186,33 @@ impl Global {
     fn subscribe(&self) -> Result<Option<Subscription>, Failure> {
         let Some(endpoint) = self.events() else { return Ok(None) };
         Ok(Some(Subscription::connect_with(endpoint, self.keys()?.as_ref())?))
+    }
+
+    /// Where the broker is.
+    fn broker(&self) -> &str {
+        self.broker.as_deref().filter(|broker| !broker.is_empty()).unwrap_or(DEFAULT_BROKER)
+    }
+
+    /// Takes from the context what neither options nor variables say. Whoever names a broker does not mean the current
+    /// context, whose keys and events are another broker's.
+    fn complete(&mut self, contexts: &Contexts) -> Result<(), Failure> {
+        let asked_for = self.context_name.as_deref().filter(|name| !name.is_empty());
+        let is_broker_given = self.broker.as_deref().is_some_and(|broker| !broker.is_empty());
+        let context = match (asked_for, &contexts.current) {
+            (Some(name), _) => contexts.get(name)?,
+            (None, Some(current)) if !is_broker_given => contexts.get(current)?,
+            (None, _) => return Ok(()),
+        };
+        let Context { broker, events, server_key, key_file, http, token_file } = context.clone();
+        if !is_broker_given {
+            self.broker = broker;
+        }
+        self.events = self.events.take().or(events);
+        self.server_key = self.server_key.take().or(server_key);
+        self.key_file = self.key_file.take().or(key_file.map(PathBuf::into_os_string));
+        self.http = self.http.take().or(http);
+        self.token_file = self.token_file.take().or(token_file);
+        Ok(())
     }
 
     /// The keys, if any were given. An empty variable is how a shell script says "not set".
@@ -169,7 +233,7 @@ impl Global {
     fn events(&self) -> Option<&str> {
         match &self.events {
             Some(endpoint) => Some(endpoint.as_str()).filter(|endpoint| !endpoint.is_empty()),
-            None => (self.broker == DEFAULT_BROKER).then_some(DEFAULT_EVENTS),
+            None => (self.broker() == DEFAULT_BROKER).then_some(DEFAULT_EVENTS),
         }
     }
 }
@@ -181,8 +245,8 @@ fn read_key(file: &Path) -> Result<SecretKey, Failure> {
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.run() {
+    let matches = Cli::definition().get_matches();
+    match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).run() {
         Ok(exit) => exit.into(),
         Err(failure) => {
             // With standard error closed there is nobody to tell.
@@ -195,10 +259,13 @@ pub fn run() -> ExitCode {
 impl Cli {
     /// The definition, for completions and documents.
     pub fn definition() -> clap::Command {
-        Cli::command()
+        context::leave_to_submit(Cli::command())
     }
 
-    fn run(self) -> Result<Exit, Failure> {
+    fn run(mut self) -> Result<Exit, Failure> {
+        if self.command.is_for_a_broker() {
+            self.global.complete(&Contexts::read()?)?;
+        }
         let global = &self.global;
         match self.command {
             Command::Up(arguments) => arguments.run(global),
@@ -213,6 +280,7 @@ impl Cli {
             Command::Bench(arguments) => arguments.run(global),
             Command::Key(command) => command.run(global),
             Command::Token(command) => command.run(global),
+            Command::Context(command) => command.run(global),
             Command::Config(command) => command.run(global),
             Command::Completions(arguments) => arguments.run(),
         }

@@ -179,7 +179,7 @@ impl Run {
                 .with_hint("--events or TASKER_EVENTS says where; `--start` brings a broker of its own")
         })?;
         Ok(Target {
-            work: global.broker.clone(),
+            work: global.broker().to_owned(),
             events: events.to_owned(),
             keys: global.keys()?,
             timeout: global.timeout,

@@ -2,6 +2,7 @@
 
 mod client;
 mod commands;
+mod contexts;
 mod fake_broker;
 mod keys;
 mod offline;
