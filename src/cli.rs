@@ -21,6 +21,7 @@ mod broker;
 mod completions;
 mod config;
 mod context;
+mod examples;
 mod failure;
 mod health;
 mod input;
@@ -259,7 +260,7 @@ pub fn run() -> ExitCode {
 impl Cli {
     /// The definition, for completions and documents.
     pub fn definition() -> clap::Command {
-        context::leave_to_submit(Cli::command())
+        examples::add(context::leave_to_submit(Cli::command()))
     }
 
     fn run(mut self) -> Result<Exit, Failure> {

@@ -16,17 +16,8 @@ use crate::bench::{self, Options, Pace, Progress, Report, Shape, ShapeError, Tar
 use interrupt::Interrupt;
 use private::PrivateBroker;
 
-const EXAMPLES: &str = "\
-Examples:
-  tasker bench --start --runs 3 --with-limit            a broker and a Postgres of its own, native workers,
-                                                        and what Postgres alone takes for the same rows
-  tasker bench --start --in-flight 1 --tasks 1000       the latency of a lone task
-  tasker bench --start --open-loop --rate 2000          latencies at 2,000 tasks a second
-  tasker bench --broker tcp://… --events tcp://… --worker none --template my.yaml
-                                                        against workers that run already";
-
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

@@ -3,6 +3,7 @@
 mod client;
 mod commands;
 mod contexts;
+mod examples;
 mod fake_broker;
 mod keys;
 mod offline;

@@ -1,0 +1,319 @@
+//! The examples at the end of each `--help`. A test parses every one of them, so that they cannot rot.
+
+use clap::Command;
+
+/// What a line does, and the line.
+type Example = (&'static str, &'static str);
+
+/// Examples by subcommand, in the order of `tasker --help`; the empty name is `tasker` itself.
+const EXAMPLES: &[(&str, &[Example])] = &[
+    (
+        "",
+        &[
+            ("Start everything on this machine", "tasker up"),
+            ("Submit a task and wait for its end", "tasker task submit shop/order --context '{\"id\": 42}' --wait"),
+            ("How is the broker?", "tasker health"),
+        ],
+    ),
+    (
+        "up",
+        &[
+            ("In the folder tasker-data, at the usual ports", "tasker up"),
+            (
+                "Elsewhere, at ports 8000 and 8001, with a template",
+                "tasker up --data /var/lib/tasker --port 8000 --template order.yaml",
+            ),
+            ("In a script: free ports, and a file that says which", "tasker up --port 0 --ready-file ready.json"),
+        ],
+    ),
+    (
+        "broker",
+        &[
+            ("With a configuration; DATABASE_URL says where Postgres is", "tasker broker -c /etc/tasker.toml"),
+            ("Bring the database up to date first", "tasker broker -c /etc/tasker.toml --migrate"),
+        ],
+    ),
+    (
+        "migrate",
+        &[
+            ("The database that DATABASE_URL names", "tasker migrate"),
+            ("That of a configuration; what was done as JSON", "tasker migrate -c /etc/tasker.toml -o json"),
+        ],
+    ),
+    (
+        "template",
+        &[
+            ("Check a file without a broker", "tasker template validate order.yaml"),
+            ("Store it", "tasker template register order.yaml"),
+        ],
+    ),
+    (
+        "template validate",
+        &[
+            ("All files of a folder", "tasker template validate config/tasker/order.yaml config/tasker/refund.yaml"),
+            ("With the overrides of an environment", "tasker template validate order.yaml --environment production"),
+        ],
+    ),
+    (
+        "template register",
+        &[
+            ("Two templates", "tasker template register order.yaml refund.yaml"),
+            ("At another broker", "tasker template register order.yaml --context staging"),
+        ],
+    ),
+    (
+        "template list",
+        &[
+            ("All", "tasker template list"),
+            ("Those of a namespace, one JSON object a line", "tasker template list --namespace shop -o jsonl"),
+        ],
+    ),
+    (
+        "template show",
+        &[
+            ("The highest version", "tasker template show shop/order"),
+            ("Exactly this one, with its digest", "tasker template show shop/order@1.2.0 -o yaml"),
+        ],
+    ),
+    (
+        "task",
+        &[
+            ("Submit", "tasker task submit shop/order --context '{\"id\": 42}'"),
+            ("Which have failed?", "tasker task list --state error"),
+            ("Why?", "tasker task status 0190b8a4-0000-7000-8000-000000000001 --steps"),
+        ],
+    ),
+    (
+        "task submit",
+        &[
+            (
+                "With a context from a file, once for each key",
+                "tasker task submit shop/order --context order.json --key order-42",
+            ),
+            (
+                "Wait for at most a minute; the exit code tells how it ended",
+                "tasker task submit shop/order --wait --for 1m",
+            ),
+            ("Tomorrow, before others", "tasker task submit shop/report --run-at 2027-01-01T06:00:00Z --priority 5"),
+            ("Follow it live", "tasker task submit shop/order@1.2.0 --context '{\"id\": 42}' --watch"),
+        ],
+    ),
+    (
+        "task status",
+        &[
+            ("The task in a few lines", "tasker task status 0190b8a4-0000-7000-8000-000000000001"),
+            ("With its steps", "tasker task status 0190b8a4-0000-7000-8000-000000000001 --steps"),
+            (
+                "With the results of two steps",
+                "tasker task status 0190b8a4-0000-7000-8000-000000000001 --results=validate,charge -o yaml",
+            ),
+        ],
+    ),
+    (
+        "task list",
+        &[
+            ("The latest", "tasker task list"),
+            ("Failed ones of a namespace", "tasker task list --state error --namespace shop"),
+            ("The next page", "tasker task list --limit 100 --before 0190b8a4-0000-7000-8000-000000000001"),
+        ],
+    ),
+    (
+        "task wait",
+        &[
+            ("For as long as it takes", "tasker task wait 0190b8a4-0000-7000-8000-000000000001"),
+            ("For at most five minutes", "tasker task wait 0190b8a4-0000-7000-8000-000000000001 --for 5m"),
+        ],
+    ),
+    (
+        "task watch",
+        &[
+            ("For people", "tasker task watch 0190b8a4-0000-7000-8000-000000000001"),
+            (
+                "For programs: a step a line, whenever one changes",
+                "tasker task watch 0190b8a4-0000-7000-8000-000000000001 -o jsonl",
+            ),
+        ],
+    ),
+    (
+        "task cancel",
+        &[
+            (
+                "With the reason, for the audit",
+                "tasker task cancel 0190b8a4-0000-7000-8000-000000000001 --reason 'ordered twice'",
+            ),
+            ("In somebody's name", "tasker task cancel 0190b8a4-0000-7000-8000-000000000001 --actor anna"),
+        ],
+    ),
+    (
+        "task retry",
+        &[
+            (
+                "All steps that have failed",
+                "tasker task retry 0190b8a4-0000-7000-8000-000000000001 --reason 'gateway is back'",
+            ),
+            ("One of them", "tasker task retry 0190b8a4-0000-7000-8000-000000000001 --step charge"),
+        ],
+    ),
+    (
+        "step",
+        &[(
+            "Settle a step by hand",
+            "tasker step resolve 0190b8a4-0000-7000-8000-000000000001 charge --result '{\"paid\": true}'",
+        )],
+    ),
+    (
+        "step resolve",
+        &[
+            (
+                "With a result for its children",
+                "tasker step resolve 0190b8a4-0000-7000-8000-000000000001 charge --result '{\"paid\": true}'",
+            ),
+            (
+                "With the result of a file, and why",
+                "tasker step resolve 0190b8a4-0000-7000-8000-000000000001 charge --result paid.json --reason 'paid by hand'",
+            ),
+        ],
+    ),
+    ("worker", &[("Who works?", "tasker worker list")]),
+    (
+        "worker list",
+        &[("Who works, and how busy they are", "tasker worker list"), ("For programs", "tasker worker list -o jsonl")],
+    ),
+    (
+        "health",
+        &[
+            ("How is it, and why?", "tasker health"),
+            ("Just whether it is well", "tasker health --level basic --timeout 1s"),
+        ],
+    ),
+    (
+        "bench",
+        &[
+            (
+                "A broker and a Postgres of its own, and what Postgres alone takes for the same rows",
+                "tasker bench --start --runs 3 --with-limit",
+            ),
+            ("The latency of a lone task", "tasker bench --start --in-flight 1 --tasks 1000"),
+            ("Latencies at 2,000 tasks a second", "tasker bench --start --open-loop --rate 2000"),
+            (
+                "Against workers that run already",
+                "tasker bench --broker tcp://broker:7570 --events tcp://broker:7571 --worker none --template my.yaml",
+            ),
+        ],
+    ),
+    (
+        "bench limit",
+        &[
+            ("A Postgres of its own", "tasker bench limit --start"),
+            (
+                "The server of a database, in groups of two sizes",
+                "tasker bench limit --database postgres://tasker@db/tasker --group 10 --group 1000",
+            ),
+        ],
+    ),
+    (
+        "key",
+        &[
+            ("A pair, the secret half in a file", "tasker key new --secret-file /etc/tasker/billing.key"),
+            ("The public half of it", "tasker key public /etc/tasker/billing.key"),
+        ],
+    ),
+    (
+        "key new",
+        &[
+            ("The secret half in a file", "tasker key new --secret-file /etc/tasker/broker.key"),
+            ("In place of the one that is there", "tasker key new --secret-file /etc/tasker/broker.key --force"),
+        ],
+    ),
+    ("key public", &[("What the broker has to list", "tasker key public /etc/tasker/billing.key")]),
+    (
+        "context",
+        &[
+            ("Name a broker", "tasker context add prod --broker tcp://broker:7570 --events tcp://broker:7571"),
+            ("Mean it from now on", "tasker context use prod"),
+        ],
+    ),
+    (
+        "context add",
+        &[
+            (
+                "A broker without keys",
+                "tasker context add dev --broker tcp://127.0.0.1:7570 --events tcp://127.0.0.1:7571",
+            ),
+            (
+                "One with keys, and its HTTP server",
+                "tasker context add prod --broker tcp://broker:7570 --server-key 'Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID' --key-file ~/.config/tasker/me.key --http http://broker:7572",
+            ),
+        ],
+    ),
+    (
+        "context list",
+        &[
+            ("All, the current one with a star", "tasker context list"),
+            ("For programs", "tasker context list -o jsonl"),
+        ],
+    ),
+    (
+        "context use",
+        &[
+            ("From now on", "tasker context use prod"),
+            ("For one command only, this is enough", "tasker health -C prod"),
+        ],
+    ),
+    (
+        "context show",
+        &[("The current one", "tasker context show"), ("Another one", "tasker context show prod -o yaml")],
+    ),
+    ("context remove", &[("Forget it; its key files stay", "tasker context remove staging")]),
+    (
+        "config",
+        &[
+            ("What is in force, and why?", "tasker config show -c /etc/tasker.toml"),
+            ("Is it valid?", "tasker config check -c /etc/tasker.toml"),
+        ],
+    ),
+    (
+        "config show",
+        &[
+            ("Of a file and the environment", "tasker config show -c /etc/tasker.toml"),
+            ("One setting a line, for programs", "tasker config show -o jsonl"),
+        ],
+    ),
+    ("config check", &[("Before a restart", "tasker config check -c /etc/tasker.toml")]),
+    (
+        "completions",
+        &[
+            ("For bash, in ~/.bashrc: source <(tasker completions bash)", "tasker completions bash"),
+            ("For zsh", "tasker completions zsh"),
+        ],
+    ),
+];
+
+/// The definition with the examples in it.
+pub(super) fn add(definition: Command) -> Command {
+    add_below(definition, "")
+}
+
+fn add_below(command: Command, path: &str) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
+    let command = match EXAMPLES.iter().find(|(of, _)| *of == path) {
+        Some((_, examples)) => with(command, examples),
+        None => command,
+    };
+    names.into_iter().fold(command, |command, name| {
+        let path = if path.is_empty() { name.clone() } else { format!("{path} {name}") };
+        command.mut_subcommand(name, |below| add_below(below, &path))
+    })
+}
+
+fn with(command: Command, examples: &[Example]) -> Command {
+    let mut text = "Examples:".to_owned();
+    for (what, line) in examples {
+        text.push_str(&format!("\n  # {what}\n  {line}"));
+    }
+    let after = match command.get_after_long_help() {
+        Some(more) => format!("{text}\n\n{more}"),
+        None => text,
+    };
+    command.after_long_help(after)
+}
