@@ -14,6 +14,8 @@
 //! | 6 | time is up: the task has not ended |
 //! | 7 | failed to start or to go on: Postgres, migrations, sockets |
 //!
+//! `tasker doctor` has codes of its own, which its help tells: 0 all is well, 1 warnings, 2 problems, 3 not all could be checked.
+//!
 //! A command that is ended by a signal ends like any program does (130 after Ctrl-C in a shell).
 
 mod bench;
@@ -21,6 +23,7 @@ mod broker;
 mod completions;
 mod config;
 mod context;
+mod doctor;
 mod examples;
 mod failure;
 mod health;
@@ -126,6 +129,8 @@ enum Command {
     Namespace(namespace::Command),
     /// Ask the broker how it is
     Health(health::Arguments),
+    /// Look for everything that can be wrong, and say what to do
+    Doctor(doctor::Arguments),
     /// Put load on a broker and measure what it takes
     Bench(Box<bench::Arguments>),
     /// Make keys for brokers, workers and clients
@@ -154,6 +159,7 @@ impl Command {
             | Command::Worker(_)
             | Command::Namespace(_)
             | Command::Health(_)
+            | Command::Doctor(_)
             | Command::Bench(_) => true,
             Command::Up(_)
             | Command::Broker(_)
@@ -278,6 +284,7 @@ impl Cli {
             Command::Worker(command) => command.run(global),
             Command::Namespace(command) => command.run(global),
             Command::Health(arguments) => arguments.run(global),
+            Command::Doctor(arguments) => arguments.run(global),
             Command::Bench(arguments) => arguments.run(global),
             Command::Key(command) => command.run(global),
             Command::Token(command) => command.run(global),

@@ -12,7 +12,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("Start everything on this machine", "tasker up"),
             ("Submit a task and wait for its end", "tasker task submit shop/order --context '{\"id\": 42}' --wait"),
-            ("How is the broker?", "tasker health"),
+            ("Find out what is wrong", "tasker doctor"),
         ],
     ),
     (
@@ -80,7 +80,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("Submit", "tasker task submit shop/order --context '{\"id\": 42}'"),
             ("Which have failed?", "tasker task list --state error"),
-            ("Why?", "tasker task status 0190b8a4-0000-7000-8000-000000000001 --steps"),
+            ("Why?", "tasker task status 0190b8a4-0000-7000-8000-000000000001"),
         ],
     ),
     (
@@ -184,6 +184,18 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("How is it, and why?", "tasker health"),
             ("Just whether it is well", "tasker health --level basic --timeout 1s"),
+        ],
+    ),
+    (
+        "doctor",
+        &[
+            ("The defaults, and the database that DATABASE_URL names", "tasker doctor"),
+            (
+                "A configuration, and whether a task goes through",
+                "tasker doctor -c /etc/tasker.toml --worker-round-trip",
+            ),
+            ("A file for support", "tasker doctor -c /etc/tasker.toml --bundle tasker-doctor.tar.gz"),
+            ("What is not well, for programs", "tasker doctor -o jsonl"),
         ],
     ),
     (

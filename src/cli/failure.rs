@@ -18,7 +18,8 @@ Exit codes:
   4  no broker could be reached, or it did not answer in time
   5  the configuration is not valid
   6  time is up: the task has not ended
-  7  failed to start or to go on: Postgres, migrations, sockets";
+  7  failed to start or to go on: Postgres, migrations, sockets
+`tasker doctor` has codes of its own; its help tells them.";
 
 /// How the process ends. The codes are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,11 @@ impl Failure {
     pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Failure {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// What went wrong, without the advice.
+    pub(super) fn summary(&self) -> &str {
+        &self.message
     }
 
     pub(super) fn refused(refusal: &ErrorReply) -> Failure {

@@ -15,7 +15,7 @@ use crate::server::{Broker, Handle, Options};
 use crate::{postgres, store, telemetry};
 
 /// The database in the private Postgres.
-const DATABASE: &str = "tasker";
+pub(super) const DATABASE: &str = "tasker";
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

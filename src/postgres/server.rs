@@ -76,6 +76,13 @@ impl Server {
         Ok(server)
     }
 
+    /// The server that runs on a data folder, if one does. Starts, makes and changes nothing.
+    pub fn running(data: &Path) -> Result<Option<Server>, Error> {
+        let cluster = data.join("cluster");
+        let found = Postmaster::read(&cluster)?;
+        Ok(found.filter(|found| found.is_alive(&cluster)).and_then(joined))
+    }
+
     /// The URL of a database of this server, for sqlx and for everything that is built on libpq.
     pub fn url(&self, database: &str) -> String {
         let dir = self.socket_dir.to_string_lossy();

@@ -14,6 +14,7 @@
 mod bind;
 mod connect;
 mod dossier;
+mod diagnose;
 mod error;
 mod fleet;
 mod group;
@@ -37,6 +38,10 @@ mod writer;
 
 pub use connect::pool;
 pub use dossier::{Dossier, EXCERPT_BYTES_MAX, Excerpt, Payload, StepLine, dossier, payload};
+pub use diagnose::{
+    ClockFacts, Diagnosis, InboxFacts, LaneFacts, MissingPartition, OpenTransaction, RefusedCommand, SchemaFacts,
+    ServerFacts, Slot, TableFacts, diagnose,
+};
 pub use error::Error;
 pub use fleet::last_errors;
 pub use group::Group;

@@ -3,6 +3,10 @@
 mod client;
 mod commands;
 mod contexts;
+#[path = "../stories/support/database.rs"]
+#[allow(dead_code, reason = "the stories use the rest")]
+mod database;
+mod doctor;
 mod examples;
 mod fake_broker;
 mod keys;

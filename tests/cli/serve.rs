@@ -11,14 +11,14 @@ use tempfile::TempDir;
 use crate::tasker::{command, run};
 
 /// A broker process that said that it is ready.
-struct Serving {
+pub struct Serving {
     child: Child,
     stdout: BufReader<ChildStdout>,
     ready: Value,
 }
 
 impl Serving {
-    fn start(command: &mut Command) -> Serving {
+    pub fn start(command: &mut Command) -> Serving {
         let mut child =
             command.args(["-o", "json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -31,12 +31,12 @@ impl Serving {
         Serving { child, stdout, ready: serde_json::from_str(&line).expect("one line of JSON") }
     }
 
-    fn endpoint(&self, name: &str) -> &str {
+    pub fn endpoint(&self, name: &str) -> &str {
         self.ready[name][0].as_str().expect("an endpoint")
     }
 
     /// Asks for the end, and returns the exit code and what was logged.
-    fn stop(mut self) -> (Option<i32>, String) {
+    pub fn stop(mut self) -> (Option<i32>, String) {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).expect("signal");
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).expect("read");

@@ -85,6 +85,16 @@ impl Database {
         self.run(query).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// Has a transaction open in a session that calls itself `name`, from before `begun` until `end` returns.
+    pub fn hold_transaction(&self, name: &str, begun: impl FnOnce(), end: impl FnOnce()) {
+        let mut transaction = self.run(self.pool.begin()).expect("Postgres takes sessions");
+        let set = format!("SET application_name = '{name}'");
+        self.run(sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *transaction)).expect("every role may");
+        begun();
+        end();
+        self.run(transaction.rollback()).expect("the session stands");
+    }
+
     /// Runs statements whose effect does not outlast the question that follows them.
     pub fn number_after(&self, statements: &str, sql: &str) -> i64 {
         self.run(async {
