@@ -80,7 +80,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("Submit", "tasker task submit shop/order --context '{\"id\": 42}'"),
             ("Which have failed?", "tasker task list --state error"),
-            ("Why?", "tasker task status 0190b8a4-0000-7000-8000-000000000001"),
+            ("Why?", "tasker task tree 0190b8a4-0000-7000-8000-000000000001"),
         ],
     ),
     (
@@ -107,6 +107,17 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "With the results of two steps",
                 "tasker task status 0190b8a4-0000-7000-8000-000000000001 --results=validate,charge -o yaml",
             ),
+        ],
+    ),
+    (
+        "task tree",
+        &[
+            ("What depends on what, and how far it is", "tasker task tree 0190b8a4-0000-7000-8000-000000000001"),
+            (
+                "The first levels alone, in ASCII",
+                "tasker task tree 0190b8a4-0000-7000-8000-000000000001 --depth 2 --ascii",
+            ),
+            ("Nodes and edges", "tasker task tree 0190b8a4-0000-7000-8000-000000000001 -o json"),
         ],
     ),
     (

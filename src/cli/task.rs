@@ -6,6 +6,7 @@ mod report;
 mod retry;
 mod status;
 mod submit;
+mod tree;
 mod wait;
 mod watch;
 mod why;
@@ -20,6 +21,8 @@ pub(super) enum Command {
     Submit(Box<submit::Arguments>),
     /// Show the state of a task
     Status(status::Arguments),
+    /// Draw the steps of a task: what depends on what, and how far it is
+    Tree(tree::Arguments),
     /// List tasks, newest first
     List(list::Arguments),
     /// Wait until a task has ended; the exit code tells how
@@ -39,6 +42,7 @@ impl Command {
         match self {
             Command::Submit(arguments) => arguments.run(global),
             Command::Status(arguments) => arguments.run(global),
+            Command::Tree(arguments) => arguments.run(global),
             Command::List(arguments) => arguments.run(global),
             Command::Wait(arguments) => arguments.run(global),
             Command::Watch(arguments) => arguments.run(global),

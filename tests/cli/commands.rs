@@ -426,3 +426,30 @@ fn watch_streams_the_steps_to_programs_that_read_lines() {
     assert_eq!((&lines[0]["state"], &lines[1]["state"]), (&"in_progress".into(), &"complete".into()));
     assert_eq!(lines[2]["task"]["state"], "complete");
 }
+
+#[test]
+fn the_tree_of_ten_thousand_steps_is_short_and_its_json_is_whole() {
+    let part = |number: u32| StepSummary {
+        name: format!("part_{number}"),
+        state: if number == 7 { "error" } else { "complete" }.to_owned(),
+        parents: vec!["split".to_owned()],
+        ..StepSummary::default()
+    };
+    let answer = move |peer: &mut Peer| {
+        let Message::TaskStatus(command) = peer.receive() else { panic!("not a status") };
+        assert!(command.include_steps && command.include_results.is_empty());
+        let split = StepSummary { name: "split".to_owned(), state: "complete".to_owned(), ..StepSummary::default() };
+        let steps = std::iter::once(split).chain((0..9_999).map(part)).collect();
+        let (correlation_id, task) = (command.correlation_id, summary("error"));
+        peer.send(TaskStatusReport { correlation_id, task, steps });
+    };
+    let task = TASK.to_string();
+    let run = against(&["task", "tree", &task], answer);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("✗ part_7  error") && run.stdout.contains("… 9,994 more complete"), "{}", run.stdout);
+    assert!(run.stdout.lines().count() < 20 && !run.stdout.contains('\u{1b}'), "{}", run.stdout);
+    let run = against(&["task", "tree", &task, "-o", "json"], answer);
+    let graph: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(graph["nodes"].as_array().map(Vec::len), Some(10_000));
+    assert_eq!(graph["edges"][7], serde_json::json!({ "from": "split", "to": "part_7" }));
+}
