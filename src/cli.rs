@@ -39,6 +39,7 @@ mod task;
 mod template;
 mod time;
 mod token;
+mod top;
 mod up;
 mod worker;
 
@@ -129,6 +130,8 @@ enum Command {
     Namespace(namespace::Command),
     /// Ask the broker how it is
     Health(health::Arguments),
+    /// Watch the broker live in the terminal
+    Top(top::Arguments),
     /// Look for everything that can be wrong, and say what to do
     Doctor(doctor::Arguments),
     /// Put load on a broker and measure what it takes
@@ -159,6 +162,7 @@ impl Command {
             | Command::Worker(_)
             | Command::Namespace(_)
             | Command::Health(_)
+            | Command::Top(_)
             | Command::Doctor(_)
             | Command::Bench(_) => true,
             Command::Up(_)
@@ -284,6 +288,7 @@ impl Cli {
             Command::Worker(command) => command.run(global),
             Command::Namespace(command) => command.run(global),
             Command::Health(arguments) => arguments.run(global),
+            Command::Top(arguments) => arguments.run(global),
             Command::Doctor(arguments) => arguments.run(global),
             Command::Bench(arguments) => arguments.run(global),
             Command::Key(command) => command.run(global),
