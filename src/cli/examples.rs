@@ -12,6 +12,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("Start everything on this machine", "tasker up"),
             ("Submit a task and wait for its end", "tasker task submit shop/order --context '{\"id\": 42}' --wait"),
+            ("See what goes on", "tasker top"),
             ("Find out what is wrong", "tasker doctor"),
         ],
     ),
@@ -185,7 +186,37 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ),
         ],
     ),
-    ("worker", &[("Who works?", "tasker worker list")]),
+    (
+        "task why",
+        &[
+            ("Everything of a task that waits or has failed", "tasker task why 0190b8a4-0000-7000-8000-000000000001"),
+            ("One step", "tasker task why 0190b8a4-0000-7000-8000-000000000001 charge"),
+        ],
+    ),
+    ("worker", &[("Who works?", "tasker worker list"), ("Let one leave", "tasker worker drain billing-1")]),
+    (
+        "worker drain",
+        &[("It finishes what it has, gets no more, and leaves", "tasker worker drain billing-1 --reason 'new kernel'")],
+    ),
+    (
+        "namespace",
+        &[
+            ("What waits where?", "tasker namespace list"),
+            ("Hand out nothing more of one", "tasker namespace pause shop --reason 'gateway is down'"),
+        ],
+    ),
+    (
+        "namespace list",
+        &[
+            ("Ready, running and waiting steps of each", "tasker namespace list"),
+            ("For programs", "tasker namespace list -o jsonl"),
+        ],
+    ),
+    (
+        "namespace pause",
+        &[("Running steps go on; no further one starts", "tasker namespace pause shop --reason 'gateway is down'")],
+    ),
+    ("namespace resume", &[("Go on where it stopped", "tasker namespace resume shop --reason 'gateway is back'")]),
     (
         "worker list",
         &[("Who works, and how busy they are", "tasker worker list"), ("For programs", "tasker worker list -o jsonl")],
@@ -195,6 +226,20 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("How is it, and why?", "tasker health"),
             ("Just whether it is well", "tasker health --level basic --timeout 1s"),
+            ("A readiness probe, over HTTP", "tasker health --ready"),
+            (
+                "A liveness probe at another address",
+                "tasker health --live --http http://127.0.0.1:8002 --timeout 500ms",
+            ),
+        ],
+    ),
+    (
+        "top",
+        &[
+            ("Live, in the terminal", "tasker top"),
+            ("Another broker, more often", "tasker top -C prod --interval 500ms"),
+            ("One frame, for a note or a script", "tasker top --once"),
+            ("A frame a line, for programs", "tasker top -o jsonl --interval 10s"),
         ],
     ),
     (
@@ -249,6 +294,14 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     ("key public", &[("What the broker has to list", "tasker key public /etc/tasker/billing.key")]),
+    ("token", &[("For a person who looks", "tasker token new anna --role read --file /etc/tasker/tokens")]),
+    (
+        "token new",
+        &[
+            ("For a person who looks", "tasker token new anna --role read --file /etc/tasker/tokens"),
+            ("For a program that acts; the line is printed", "tasker token new deploy --role operate"),
+        ],
+    ),
     (
         "context",
         &[

@@ -1,8 +1,11 @@
-//! `tasker health`
+//! `tasker health`: the broker's own report, or a probe of its HTTP server.
+
+mod probe;
 
 use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
+use self::probe::Question;
 use super::output::or_dash;
 use super::time::format_us;
 use super::{Exit, Failure, Global};
@@ -13,6 +16,15 @@ pub(super) struct Arguments {
     /// How much to look at
     #[arg(long, value_enum, default_value = "full")]
     level: Level,
+    /// Ask /livez of the HTTP server alone: would a restart help?
+    #[arg(long, group = "probe", conflicts_with = "level")]
+    live: bool,
+    /// Ask /readyz: should work come here?
+    #[arg(long, group = "probe", conflicts_with = "level")]
+    ready: bool,
+    /// Ask /startupz: is the start over?
+    #[arg(long, group = "probe", conflicts_with = "level")]
+    startup: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -27,6 +39,10 @@ enum Level {
 
 impl Arguments {
     pub(super) fn run(&self, global: &Global) -> Result<Exit, Failure> {
+        let questions = [(self.live, Question::Live), (self.ready, Question::Ready), (self.startup, Question::Startup)];
+        if let Some((_, question)) = questions.into_iter().find(|(is_asked, _)| *is_asked) {
+            return probe::ask(global, question);
+        }
         let level = match self.level {
             Level::Basic => HealthLevel::Basic,
             Level::Detailed => HealthLevel::Detailed,

@@ -1,4 +1,4 @@
-//! `tasker top`: the broker live in the terminal. Each interval costs it a health check and two lists, whatever the number of
+//! `tasker top`: the broker live in the terminal. Each interval costs it a health check and two short lists, whatever the number of
 //! tasks; rates are counted from the events that it publishes anyway.
 
 mod look;
@@ -21,7 +21,7 @@ use super::{Exit, Failure, Global};
 pub(super) const KEYS: &str = "\
 Keys:
   q          quit (Ctrl-C as well)
-  Tab, 1-3   the table that the next keys are for
+  Tab, 1-4   the table that the next keys are for
   s, r       sort by the next column; reverse the order
   up, down   scroll (k, j as well)
   /          filter rows by a text; Enter keeps it, Esc drops it

@@ -35,6 +35,7 @@ impl Clinic {
                 .env("DATABASE_URL", database.url())
                 .env("TASKER__ENDPOINTS__WORK", "tcp://127.0.0.1:0")
                 .env("TASKER__ENDPOINTS__EVENTS", "tcp://127.0.0.1:0")
+                .env("TASKER__HTTP__LISTEN", "127.0.0.1:0")
                 .env("TASKER__ENGINE__HEARTBEAT_MS", "1000")
                 .env("TASKER__LOG__LEVEL", "warn"),
         );
@@ -44,7 +45,10 @@ impl Clinic {
     /// A file with the configuration of the broker, and more.
     fn config(&self, more: &str) -> PathBuf {
         let (work, events) = (self.broker.endpoint("work"), self.broker.endpoint("events"));
-        self.write("tasker.toml", &format!("{}\n[endpoints]\nwork = [\"{work}\"]\nevents = [\"{events}\"]\n", more))
+        self.write(
+            "tasker.toml",
+            &format!("{}\n[endpoints]\nwork = [\"{work}\"]\nevents = [\"{events}\"]\n[http]\nlisten = \"\"\n", more),
+        )
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {

@@ -13,3 +13,4 @@ mod keys;
 mod offline;
 mod serve;
 mod tasker;
+mod top;

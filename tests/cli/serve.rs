@@ -35,6 +35,10 @@ impl Serving {
         self.ready[name][0].as_str().expect("an endpoint")
     }
 
+    pub fn http(&self) -> String {
+        self.ready["http"].as_str().expect("an address").to_owned()
+    }
+
     /// Asks for the end, and returns the exit code and what was logged.
     pub fn stop(mut self) -> (Option<i32>, String) {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).expect("signal");

@@ -87,9 +87,10 @@ pub(super) fn ports(findings: &mut Findings, config: &Config) {
         findings.unknown("ports", "this system has no /proc/net/tcp", "`lsof -i` shows who listens");
         return;
     }
-    let endpoints = config.endpoints.work.iter().chain(&config.endpoints.events);
+    let http = Some(&config.http.listen).filter(|listen| !listen.is_empty()).map(|listen| format!("tcp://{listen}"));
+    let endpoints = config.endpoints.work.iter().chain(&config.endpoints.events).chain(&http);
     for (endpoint, port) in endpoints.filter_map(|endpoint| Some((endpoint, ports::own_port(endpoint)?))) {
-        let advice = "stop it, or choose another port in [endpoints]";
+        let advice = "stop it, or choose another port in [endpoints] or [http]";
         match ports::listener(port) {
             None => findings.ok("ports", format!("{endpoint} is free")),
             Some(ports::Listener { process: Some((pid, name)) }) if name.starts_with("tasker") => {

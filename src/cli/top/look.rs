@@ -11,7 +11,9 @@ use uuid::Uuid;
 use crate::cli::serve::broken;
 use crate::cli::{Failure, Global};
 use crate::client::{self, Client, Notice, Subscription};
-use crate::protocol::{Event, HealthCheck, HealthLevel, HealthReport, ListWorkers, Topic, WorkerSummary};
+use crate::protocol::{
+    Event, HealthCheck, HealthLevel, HealthReport, ListNamespaces, ListWorkers, NamespaceSummary, Topic, WorkerSummary,
+};
 
 /// Failures that are kept, the latest first.
 const FAILURES_KEPT: usize = 100;
@@ -26,6 +28,7 @@ const OTHERS: &str = "(others)";
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Look {
     pub health: HealthReport,
+    pub namespaces: Vec<NamespaceSummary>,
     pub workers: Vec<WorkerSummary>,
     /// By template, in the order of their names.
     pub templates: Vec<Activity>,
@@ -106,11 +109,18 @@ impl Observer {
         let health = HealthCheck { correlation_id: Uuid::nil(), level: HealthLevel::Detailed };
         let health = self.client.request(health)?;
         let workers = self.client.request(ListWorkers { correlation_id: Uuid::nil() })?.workers;
+        let namespaces = match self.client.request(ListNamespaces { correlation_id: Uuid::nil() }) {
+            Ok(list) => list.namespaces,
+            // A broker of an earlier release has no such list.
+            Err(client::Error::Refused(_)) => Vec::new(),
+            Err(error) => return Err(error),
+        };
         let seconds = self.since.elapsed().as_secs_f64();
         self.since = Instant::now();
         let (templates, rates) = self.heard.rates(seconds);
         Ok(Look {
             health,
+            namespaces,
             workers,
             templates,
             rates: self.events.is_some().then_some(rates),

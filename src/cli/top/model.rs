@@ -1,4 +1,4 @@
-//! What is on the screen and what keys do to it: three tables, each with its sorting, and a filter over all.
+//! What is on the screen and what keys do to it: four tables, each with its sorting, and a filter over all.
 
 use std::cmp::Ordering;
 
@@ -8,7 +8,7 @@ use super::look::{Look, News};
 use crate::cli::time::{format_ms, format_us};
 
 /// The tables, in the order of the screen.
-pub(super) const TABLES: [&str; 3] = ["templates", "workers", "failures"];
+pub(super) const TABLES: [&str; 4] = ["namespaces", "templates", "workers", "failures"];
 
 /// A cell, which is sorted by what it means and not by how it is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +55,7 @@ pub(super) struct Model {
     pub look: Look,
     /// Why the last look brought nothing.
     pub away: Option<String>,
-    pub sheets: [Sheet; 3],
+    pub sheets: [Sheet; 4],
     /// The table that keys are for.
     pub chosen: usize,
     pub is_paused: bool,
@@ -71,6 +71,7 @@ impl Model {
             look,
             away: None,
             sheets: [
+                sheet(&["NAMESPACE", "STATE", "READY", "RUNNING", "WAITING", "TASKS", "WORKERS"], 2, true),
                 sheet(&["TEMPLATE", "TASKS/S", "STEPS/S", "RUNNING", "TASKS", "STEPS", "FAILED"], 2, true),
                 sheet(&["WORKER", "STATE", "BUSY", "SLOTS", "BATCHES", "SEEN", "HOST", "TEMPLATES"], 2, true),
                 sheet(&["AT", "TEMPLATE", "STEP", "ATTEMPT", "WORKER", "REASON"], 0, true),
@@ -97,8 +98,9 @@ impl Model {
     /// Rows of a table as they are shown.
     pub(super) fn rows(&self, table: usize) -> Vec<Vec<Cell>> {
         let mut rows = match table {
-            0 => self.templates(),
-            1 => self.workers(),
+            0 => self.namespaces(),
+            1 => self.templates(),
+            2 => self.workers(),
             _ => self.failures(),
         };
         let filter = self.filter.to_lowercase();
@@ -110,6 +112,21 @@ impl Model {
             order.then_with(|| one[0].compare(&other[0]))
         });
         rows
+    }
+
+    fn namespaces(&self) -> Vec<Vec<Cell>> {
+        let row = |namespace: &crate::protocol::NamespaceSummary| {
+            vec![
+                Cell::Text(namespace.name.clone()),
+                Cell::Text(if namespace.paused { "paused" } else { "active" }.to_owned()),
+                Cell::number(namespace.steps_ready),
+                Cell::number(namespace.steps_in_progress),
+                Cell::number(namespace.steps_waiting),
+                Cell::number(namespace.tasks),
+                Cell::number(namespace.workers.into()),
+            ]
+        };
+        self.look.namespaces.iter().map(row).collect()
     }
 
     fn templates(&self) -> Vec<Vec<Cell>> {
@@ -177,6 +194,7 @@ impl Model {
             KeyCode::Char('1') => self.chosen = 0,
             KeyCode::Char('2') => self.chosen = 1,
             KeyCode::Char('3') => self.chosen = 2,
+            KeyCode::Char('4') => self.chosen = 3,
             KeyCode::Char('s') => {
                 let sheet = &mut self.sheets[self.chosen];
                 sheet.sorted_by = (sheet.sorted_by + 1) % sheet.columns.len();

@@ -30,13 +30,14 @@ const CELL_CHARS_MAX: usize = 60;
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
     let areas = Layout::vertical([
         Constraint::Length(HEADER_LINES),
-        Constraint::Fill(3),
-        Constraint::Fill(3),
-        Constraint::Fill(2),
+        Constraint::Fill(1),
+        Constraint::Fill(1),
+        Constraint::Fill(1),
+        Constraint::Fill(1),
         Constraint::Length(1),
     ]);
-    let [head, templates, workers, failures, foot] = areas.areas(frame.area());
-    draw_parts(frame, model, head, [templates, workers, failures]);
+    let [head, namespaces, templates, workers, failures, foot] = areas.areas(frame.area());
+    draw_parts(frame, model, head, [namespaces, templates, workers, failures]);
     frame.render_widget(footer(model), foot);
     if model.has_help {
         help(frame);
@@ -49,13 +50,12 @@ pub(super) fn plain(model: &Model) -> String {
         let rows = model.rows(table).len().clamp(1, PLAIN_ROWS_MAX);
         TABLE_LINES + u16::try_from(rows).unwrap_or(u16::MAX)
     };
-    let heights = [HEADER_LINES, lines(0), lines(1), lines(2)];
+    let heights = [HEADER_LINES, lines(0), lines(1), lines(2), lines(3)];
     let backend = TestBackend::new(PLAIN_WIDTH, heights.iter().sum());
     let Ok(mut terminal) = Terminal::new(backend);
     let Ok(_) = terminal.draw(|frame| {
-        let [head, templates, workers, failures] =
-            Layout::vertical(heights.map(Constraint::Length)).areas(frame.area());
-        draw_parts(frame, model, head, [templates, workers, failures]);
+        let [head, tables @ ..] = Layout::vertical(heights.map(Constraint::Length)).areas::<5>(frame.area());
+        draw_parts(frame, model, head, tables);
     });
     let buffer = terminal.backend().buffer();
     let mut text = String::new();
@@ -67,7 +67,7 @@ pub(super) fn plain(model: &Model) -> String {
     text
 }
 
-fn draw_parts(frame: &mut Frame<'_>, model: &Model, head: Rect, tables: [Rect; 3]) {
+fn draw_parts(frame: &mut Frame<'_>, model: &Model, head: Rect, tables: [Rect; 4]) {
     frame.render_widget(header(model), head);
     for (table, area) in tables.into_iter().enumerate() {
         frame.render_widget(sheet(model, table), area);

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::look::{Activity, FailedStep, Look, News, Rates};
 use super::*;
-use crate::protocol::{HealthReport, WorkerSummary};
+use crate::protocol::{HealthReport, NamespaceSummary, WorkerSummary};
 
 fn look() -> Look {
     let health = HealthReport {
@@ -49,8 +49,19 @@ fn look() -> Look {
         worker: "a".to_owned(),
         reason: "declined\nby the bank".to_owned(),
     };
+    let namespace = NamespaceSummary {
+        name: "shop".to_owned(),
+        paused: true,
+        tasks: 7,
+        steps_ready: 1,
+        steps_in_progress: 2,
+        steps_waiting: 11,
+        workers: 2,
+        ..NamespaceSummary::default()
+    };
     Look {
         health,
+        namespaces: vec![namespace],
         workers: vec![worker("a", 2, 400), worker("b", 9, 1_200)],
         templates: vec![activity("shop/order@1.0.0", 1.5, 6.0), activity("shop/refund@1.0.0", 0.0, 20.25)],
         rates: Some(Rates { tasks: 1.5, steps: 26.25 }),
@@ -86,6 +97,9 @@ broker    ok
           00000000-0000-0000-0000-000000000000 epoch 3  version 0.1.0  up 2 m 05 s  Postgres up
 work      7 tasks  1 steps ready  2 in progress  2 workers with 15 slots
 rates     1.5 tasks/s, 26.2 steps/s
+namespaces (1)
+NAMESPACE  STATE   READY▼  RUNNING  WAITING  TASKS  WORKERS
+shop       paused  1       2        11       7      2
 templates (2)
 TEMPLATE           TASKS/S  STEPS/S▼  RUNNING  TASKS  STEPS  FAILED
 shop/refund@1.0.0  0.0      20.2      2        12     48     1
@@ -105,17 +119,17 @@ AT▼                       TEMPLATE          STEP  ATTEMPT  WORKER  REASON
 fn keys_sort_and_filter_the_chosen_table() {
     let mut model = Model::new(look());
     // Workers by slots, then by batches, by when they were seen; the other way round.
-    press(&mut model, "\tsssr");
-    let rows: Vec<String> = model.rows(1).iter().map(|row| row[0].shown().to_owned()).collect();
+    press(&mut model, "\t\tsssr");
+    let rows: Vec<String> = model.rows(2).iter().map(|row| row[0].shown().to_owned()).collect();
     assert_eq!(rows, ["a", "b"]);
     let lines = picture(&model, 100, 24);
     assert!(lines.iter().any(|line| line.contains("SEEN▲")), "{lines:#?}");
     press(&mut model, "/REFUND\n");
-    assert_eq!((model.rows(0).len(), model.rows(1).len()), (1, 0));
+    assert_eq!((model.rows(1).len(), model.rows(2).len()), (1, 0));
     assert!(picture(&model, 100, 24).last().is_some_and(|line| line.starts_with("filter: REFUND")));
     press(&mut model, "\u{1b}");
-    assert_eq!(model.rows(1).len(), 2);
-    press(&mut model, "1j");
+    assert_eq!(model.rows(2).len(), 2);
+    press(&mut model, "2j");
     assert!(!picture(&model, 100, 24).iter().any(|line| line.starts_with("shop/refund")), "scrolled out");
 }
 
