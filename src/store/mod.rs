@@ -13,8 +13,8 @@
 
 mod bind;
 mod connect;
-mod dossier;
 mod diagnose;
+mod dossier;
 mod error;
 mod fleet;
 mod group;
@@ -37,11 +37,11 @@ mod workers;
 mod writer;
 
 pub use connect::pool;
-pub use dossier::{Dossier, EXCERPT_BYTES_MAX, Excerpt, Payload, StepLine, dossier, payload};
 pub use diagnose::{
     ClockFacts, Diagnosis, InboxFacts, LaneFacts, MissingPartition, OpenTransaction, RefusedCommand, SchemaFacts,
     ServerFacts, Slot, TableFacts, diagnose,
 };
+pub use dossier::{Dossier, EXCERPT_BYTES_MAX, Excerpt, Payload, StepLine, dossier, payload};
 pub use error::Error;
 pub use fleet::last_errors;
 pub use group::Group;

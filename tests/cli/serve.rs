@@ -73,7 +73,7 @@ fn up_brings_everything_and_a_second_start_finds_it_again() {
 
     // A broker in production does not touch a database that is behind.
     let url = broker.ready["database"].as_str().expect("URL").replace("/tasker?", "/postgres?");
-    let behind = run(command(&["broker"]).env("DATABASE_URL", &url));
+    let behind = run(command(&["broker"]).env("DATABASE_URL", &url).env("TASKER__HTTP__LISTEN", ""));
     assert_eq!(behind.code, 7, "{}", behind.stderr);
     assert!(behind.stderr.contains("error: the database lacks the migrations 1, "), "{}", behind.stderr);
     assert!(behind.stderr.contains("hint: run `tasker migrate`"), "{}", behind.stderr);
