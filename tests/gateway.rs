@@ -501,6 +501,7 @@ async fn values_that_are_not_taken_are_refused_by_name() {
         (list(&|query| query.limit = 1_001), ErrorCode::InvalidField, Some("limit")),
         (list(&|query| query.state = Some("lost".to_owned())), ErrorCode::InvalidField, Some("state")),
         (list(&|query| query.tag = Some("\0".to_owned())), ErrorCode::InvalidField, Some("tag")),
+        (list(&|query| query.filter = Some("nmae:x".to_owned())), ErrorCode::InvalidField, Some("filter")),
         (resolve("s", "{"), ErrorCode::InvalidJson, Some("result")),
         (resolve("s", "\"\\ud800\""), ErrorCode::InvalidJson, Some("result")),
         (resolve("s", &format!("\"{}\"", "x".repeat(1_000))), ErrorCode::TooLarge, Some("result")),

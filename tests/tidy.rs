@@ -12,7 +12,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("filter", &["time"]),
     ("template", &["tasker_engine"]),
-    ("gateway", &["protocol", "security", "tasker_engine"]),
+    ("gateway", &["filter", "protocol", "security", "tasker_engine"]),
     ("store", &["filter", "tasker_engine"]),
     ("postgres", &[]),
     ("security", &[]),
@@ -20,7 +20,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("client", &["protocol", "security"]),
     ("bench", &["client", "postgres", "protocol", "security", "store", "template", "tasker_engine"]),
-    ("server", &["config", "gateway", "protocol", "security", "store", "template", "tasker_engine"]),
+    ("server", &["config", "filter", "gateway", "protocol", "security", "store", "template", "tasker_engine"]),
 ];
 
 fn root() -> &'static Path {

@@ -126,6 +126,9 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         &[
             ("The latest", "tasker task list"),
             ("Failed ones of a namespace", "tasker task list --state error --namespace shop"),
+            ("Those whose payment timed out", "tasker task list step:charge step.state:error error:Timeout since:1h"),
+            ("One by a value of its context", "tasker task list ctx.order.id:42"),
+            ("How many are not complete", "tasker task list --count -- -state:complete"),
             ("The next page", "tasker task list --limit 100 --before 0190b8a4-0000-7000-8000-000000000001"),
         ],
     ),

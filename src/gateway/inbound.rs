@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tasker_engine::{
     BatchId, Beat, Event, ExplanationQuery, FleetAction, FleetActionKind, KeyLookup, Operation, OperationKind, Origin,
-    PeerId, Refusal, RegistrationId, StatusQuery, TaskId, TaskLabels, TaskRequest, TaskState, TraceContext, Wall,
+    PeerId, Refusal, RefusalKind, RegistrationId, StatusQuery, TaskId, TaskLabels, TaskRequest, TraceContext, Wall,
     WorkerIntroduction,
 };
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use super::fields::{self, Checked, invalid};
 use super::limits::*;
 use super::results;
 use super::templates::{self, Compiler};
+use crate::filter::{self, Filter};
 use crate::protocol::{self, JsonText, Message, MessageType};
 
 /// The checks at the door, with the limits that are configured.
@@ -305,25 +306,41 @@ fn fleet_action(
 
 fn list_tasks(peer: PeerId, query: protocol::ListTasks) -> Admitted {
     let origin = Origin { peer, correlation: query.correlation_id };
-    let check = || {
-        for (field, value) in [("namespace", &query.namespace), ("name", &query.name), ("tag", &query.tag)] {
-            fields::optional_name(field, value.as_deref())?;
-        }
-        if let Some(state) = &query.state
-            && TaskState::from_name(state).is_none()
-        {
-            let states: Vec<&str> = TaskState::ALL.iter().map(|state| state.as_str()).collect();
-            return Err(invalid("state", format_args!("is none of {}", states.join(", "))));
-        }
-        if !(1..=LIST_ROWS_MAX).contains(&query.limit) {
-            return Err(invalid("limit", format_args!("is {}, not from 1 to {LIST_ROWS_MAX}", query.limit)));
-        }
-        Ok(())
-    };
-    match check() {
-        Ok(()) => Ok((origin, Incoming::ListTasks { origin, query })),
+    match filter_of(&query) {
+        Ok(filter) => Ok((origin, Incoming::ListTasks { origin, query, filter: Box::new(filter) })),
         Err(refusal) => Err(Refused::Value(origin, refusal)),
     }
+}
+
+/// The filter of a list, with its other fields as terms.
+fn filter_of(query: &protocol::ListTasks) -> Checked<Filter> {
+    for (field, value) in [("namespace", &query.namespace), ("name", &query.name), ("tag", &query.tag)] {
+        fields::optional_name(field, value.as_deref())?;
+    }
+    if !(1..=LIST_ROWS_MAX).contains(&query.limit) {
+        return Err(invalid("limit", format_args!("is {}, not from 1 to {LIST_ROWS_MAX}", query.limit)));
+    }
+    let parsed = Filter::parse(query.filter.as_deref().unwrap_or_default());
+    let mut filter = parsed.map_err(|error| {
+        let message = format!("filter is not valid: {error}");
+        let refusal = Refusal::new(RefusalKind::InvalidField, message).field("filter");
+        refusal.position(format!("character {}", error.position))
+    })?;
+    if let Some(state) = &query.state {
+        let states = filter::TaskState::ALL.into_iter();
+        let Some(state) = states.clone().find(|known| known.name() == state) else {
+            let names = filter::TaskState::NAMES.join(", ");
+            return Err(invalid("state", format_args!("is none of {names}")));
+        };
+        filter.state.add(false, state);
+    }
+    let values = [&query.namespace, &query.name, &query.tag];
+    for (value, terms) in values.into_iter().zip([&mut filter.namespace, &mut filter.name, &mut filter.tag]) {
+        if let Some(value) = value {
+            terms.add(false, value.clone());
+        }
+    }
+    Ok(filter)
 }
 
 fn find_task(peer: PeerId, query: protocol::FindTask) -> Admitted {

@@ -38,6 +38,7 @@ use tasker_engine::{Event, KeyLookup, Notice, Origin, PeerId, Reply, TaskId, Wor
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::filter::Filter;
 use crate::protocol::{self, ControlKind, HealthLevel};
 use crate::security::{Access, SecretKey};
 use carrier::{Carrier, Parcel, Wake};
@@ -126,7 +127,7 @@ pub enum Incoming {
     /// A client asks how the broker is. With [`HealthLevel::Full`] the gateway adds what it knows.
     Health { origin: Origin, level: HealthLevel, counts: Option<PeerCounts> },
     /// A client lists tasks.
-    ListTasks { origin: Origin, query: protocol::ListTasks },
+    ListTasks { origin: Origin, query: protocol::ListTasks, filter: Box<Filter> },
     /// A client has put rows into the inbox.
     TasksAnnounced { origin: Origin },
     /// A client looks for the task with a key.

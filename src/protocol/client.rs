@@ -304,17 +304,35 @@ pub struct ListTasks {
     /// Only tasks older than this one: the last of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Uuid>,
+    /// Only what this filter selects; the four above are terms of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Whether to count all tasks that are selected.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub count: bool,
     /// At most this many (1 to 1000).
     pub limit: u32,
 }
 
 /// Reply to [`ListTasks`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskList {
     /// From the request.
     pub correlation_id: Uuid,
     /// The tasks, newest first.
     pub tasks: Vec<TaskSummary>,
+    /// The `before` of the next page; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Uuid>,
+    /// When the page is not full although there is a next one: only tasks created since then were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub searched_back_to_ms: Option<i64>,
+    /// How many tasks are selected, when that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// Whether there may be more than `count`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub count_capped: bool,
 }
 
 /// Cancel a task: running steps are told, waiting ones never start.

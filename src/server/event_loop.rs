@@ -326,7 +326,7 @@ impl Loop<'_> {
                 let report = self.parts.health.report(&counts, peers, origin, level);
                 self.parts.reads.health(origin, level, report);
             }
-            Incoming::ListTasks { origin, query } => self.parts.reads.list_tasks(origin, query),
+            Incoming::ListTasks { origin, query, filter } => self.parts.reads.list_tasks(origin, query, *filter),
             Incoming::FindTask { origin, key } => self.parts.reads.find_task(origin, key),
             Incoming::TasksAnnounced { origin } => {
                 self.parts.announced.notify_one();

@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::event_loop::Input;
 use super::{explained, replies};
+use crate::filter::Filter;
 use crate::gateway::{Outbox, Outgoing, step_explained};
 use crate::protocol::{
     HealthLevel, HealthReport, ListTasks, Message, TaskFound, TaskList, TaskStatusReport, TaskTried, TaskWaited,
@@ -85,9 +86,9 @@ impl Reads {
     }
 
     /// Answers a client's list.
-    pub fn list_tasks(&self, to: Origin, query: ListTasks) {
+    pub fn list_tasks(&self, to: Origin, query: ListTasks, filter: Filter) {
         let shared = self.shared.clone();
-        self.spawn(Some(to), async move { shared.list(to, query).await });
+        self.spawn(Some(to), async move { shared.list(to, &query, &filter).await });
     }
 
     /// Answers a client that looks for the task with a key.
@@ -250,17 +251,19 @@ impl Shared {
         Ok(())
     }
 
-    async fn list(&self, to: Origin, query: ListTasks) -> Result<(), store::Error> {
-        let filter = store::ListFilter {
-            state: query.state,
-            namespace: query.namespace,
-            name: query.name,
-            tag: query.tag,
-            before: query.before.map(TaskId),
-            limit: query.limit,
+    async fn list(&self, to: Origin, query: &ListTasks, filter: &Filter) -> Result<(), store::Error> {
+        let after = query.before.map(|task| store::Cursor::after(TaskId(task)));
+        let page = store::search_tasks(&self.pool, filter, after, query.limit).await?;
+        let count = if query.count { Some(store::count_tasks(&self.pool, filter).await?) } else { None };
+        let list = TaskList {
+            correlation_id: to.correlation,
+            tasks: page.tasks.iter().map(|row| replies::task_summary(&row.task)).collect(),
+            next: page.next.map(store::Cursor::id),
+            searched_back_to_ms: page.searched_back_to_ms,
+            count: count.map(|count| count.tasks),
+            count_capped: count.is_some_and(|count| count.is_capped),
         };
-        let tasks = store::list_tasks(&self.pool, &filter).await?.iter().map(replies::task_summary).collect();
-        self.message(to, TaskList { correlation_id: to.correlation, tasks });
+        self.message(to, list);
         Ok(())
     }
 

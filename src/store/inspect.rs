@@ -93,23 +93,6 @@ pub struct StepView {
     pub result: Option<Bytes>,
 }
 
-/// What tasks to list. Empty fields select all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListFilter {
-    /// Only this state.
-    pub state: Option<String>,
-    /// Only this namespace.
-    pub namespace: Option<String>,
-    /// Only this template name.
-    pub name: Option<String>,
-    /// Only tasks with this tag.
-    pub tag: Option<String>,
-    /// Only tasks older than this one.
-    pub before: Option<TaskId>,
-    /// At most so many.
-    pub limit: u32,
-}
-
 macro_rules! task_columns {
     () => {
         "status.task_id, status.namespace, status.name, status.version, status.state, status.priority, status.total,
@@ -212,46 +195,6 @@ async fn steps(session: &mut PgConnection, task: TaskId) -> Result<Vec<StepView>
     .bind(task.0);
     let rows = within(ANSWER_TIMEOUT, query.fetch_all(session)).await?;
     rows.iter().map(step_view).collect()
-}
-
-/// Tasks, newest first.
-pub async fn list_tasks(pool: &PgPool, filter: &ListFilter) -> Result<Vec<TaskView>, Error> {
-    // The page first, by the key of `tasks`; the status of its tasks then, one by one (`OFFSET 0` keeps the planner from
-    // taking the view apart and computing it for all tasks).
-    let sql = concat!(
-        "WITH page AS MATERIALIZED (
-             SELECT task.task_id FROM tasker.tasks AS task
-             JOIN tasker.task_templates AS template ON template.template_id = task.template_id
-             WHERE ($1::uuid IS NULL OR task.task_id < $1)
-               AND ($2::text IS NULL OR template.namespace = $2) AND ($3::text IS NULL OR template.name = $3)
-               AND ($4::text IS NULL OR task.tags @> ARRAY[$4])
-               AND ($5::text IS NULL OR CASE WHEN $5 IN ('pending', 'in_progress')
-                   THEN task.final_state IS NULL AND ($5 = 'in_progress') = (
-                       (SELECT true FROM tasker.step_outcomes AS outcome
-                        WHERE outcome.task_id = task.task_id LIMIT 1) IS NOT NULL
-                       OR (SELECT true FROM tasker.step_attempts_failed AS failure
-                           WHERE failure.task_id = task.task_id LIMIT 1) IS NOT NULL
-                       OR task.task_id IN (SELECT item.task_id FROM tasker.open_items AS item))
-                   ELSE task.final_state = $5 END)
-             ORDER BY task.task_id DESC LIMIT $6
-         )
-         SELECT ",
-        task_columns!(),
-        " FROM page CROSS JOIN LATERAL (
-             SELECT * FROM tasker.task_status AS one WHERE one.task_id = page.task_id OFFSET 0
-         ) AS status ORDER BY status.task_id DESC"
-    );
-    let query = sqlx::query(sql)
-        .bind(filter.before.map(|task| task.0))
-        .bind(filter.namespace.as_deref())
-        .bind(filter.name.as_deref())
-        .bind(filter.tag.as_deref())
-        .bind(filter.state.as_deref())
-        .bind(i64::from(filter.limit));
-    let mut session = Reader::take(pool).await?;
-    let rows = within(ANSWER_TIMEOUT, query.fetch_all(&mut *session)).await?;
-    session.give_back();
-    rows.iter().map(task_view).collect()
 }
 
 /// Which tasks have these keys, and what templates they run, in the order of the question.

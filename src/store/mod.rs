@@ -46,7 +46,7 @@ pub use error::Error;
 pub use fleet::last_errors;
 pub use group::Group;
 pub use inbox::{Found, InboxRow, find_task, take_inbox};
-pub use inspect::{ListFilter, StepView, TaskView, list_tasks, lookup_keys, ping, task_status};
+pub use inspect::{StepView, TaskView, lookup_keys, ping, task_status};
 pub use lane::{Broker, claim};
 pub use listing::LIST_TIMEOUT;
 pub use measure::{Mark, Measure, Server, StepTimes};

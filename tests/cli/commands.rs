@@ -273,18 +273,40 @@ fn a_degraded_broker_ends_health_with_1() {
 }
 
 #[test]
+fn a_filter_goes_out_as_it_is_and_the_answer_says_how_far_it_looked() {
+    let run = against(&["task", "list", "state:error -tag:test", "--count", "step:\"a b\"", "--limit", "7"], |peer| {
+        let Message::ListTasks(command) = peer.receive() else { panic!("not a list") };
+        assert_eq!(command.filter.as_deref(), Some("state:error -tag:test step:\"a b\""));
+        assert_eq!((command.limit, command.count), (7, true));
+        peer.send(TaskList {
+            correlation_id: command.correlation_id,
+            next: Some(TASK),
+            searched_back_to_ms: Some(0),
+            count: Some(10_000),
+            count_capped: true,
+            ..TaskList::default()
+        });
+    });
+    let back = format!("nothing among the tasks since 1970-01-01T00:00:00.000Z; further back: --before {TASK}\n");
+    assert_eq!(run.stderr, format!("10000+ tasks\n{back}"));
+}
+
+#[test]
 fn lists_are_aligned_and_say_when_they_are_empty() {
     let run = against(&["task", "list", "--limit", "1", "--state", "error"], |peer| {
         let Message::ListTasks(command) = peer.receive() else { panic!("not a list") };
         assert_eq!((command.limit, command.state.as_deref()), (1, Some("error")));
-        peer.send(TaskList { correlation_id: command.correlation_id, tasks: vec![summary("error")] });
+        assert_eq!((command.filter, command.count), (None, false));
+        let next = Some(TASK);
+        let correlation_id = command.correlation_id;
+        peer.send(TaskList { correlation_id, tasks: vec![summary("error")], next, ..TaskList::default() });
     });
     assert_eq!(run.stdout.lines().count(), 2, "{}", run.stdout);
-    assert_eq!(run.stderr, format!("there may be more: --before {TASK}\n"));
+    assert_eq!(run.stderr, format!("there are more: --before {TASK}\n"));
     let run = against(&["task", "list", "-o", "jsonl"], |peer| {
         let Message::ListTasks(command) = peer.receive() else { panic!("not a list") };
         let tasks = vec![summary("error"), summary("complete")];
-        peer.send(TaskList { correlation_id: command.correlation_id, tasks });
+        peer.send(TaskList { correlation_id: command.correlation_id, tasks, ..TaskList::default() });
     });
     let states = run.stdout.lines().map(|line| {
         let task: serde_json::Value = serde_json::from_str(line).expect("an object a line");

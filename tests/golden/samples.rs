@@ -336,6 +336,8 @@ fn client_messages() -> Vec<Message> {
             name: text("mathematical_sequence"),
             tag: text("nightly"),
             before: Some(task_id),
+            filter: text("step:linear_step_2 -tag:test ctx.order.id:18446744073709551616"),
+            count: true,
             limit: 50,
         }
         .into(),
@@ -493,7 +495,15 @@ fn broker_messages() -> Vec<Message> {
         .into(),
         TaskStatusReport { correlation_id, task: task_summary(), steps: vec![step_summary()] }.into(),
         TaskWaited { correlation_id, finished: true, task: task_summary() }.into(),
-        TaskList { correlation_id, tasks: vec![task_summary()] }.into(),
+        TaskList {
+            correlation_id,
+            tasks: vec![task_summary()],
+            next: Some(task_id),
+            searched_back_to_ms: Some(1_750_000_000_000),
+            count: Some(10_000),
+            count_capped: true,
+        }
+        .into(),
         TaskCancelled { correlation_id, task_id, steps_stopped: 1, steps_cancelled: 2 }.into(),
         TaskRetried { correlation_id, task_id, steps: list(&["linear_step_2"]) }.into(),
         StepResolved {

@@ -1,7 +1,7 @@
 //! The views agree with what a person works out from the same history.
 
 use sqlx::Row;
-use tasker_core::store::{ListFilter, dossier, list_tasks, task_status};
+use tasker_core::store::{dossier, task_status};
 use tasker_engine::*;
 
 use crate::fixture::{Fixture, template};
@@ -183,37 +183,6 @@ async fn batches_and_workers() {
     assert_eq!(fixture.text(health).await, "worker-1|registered|0|0");
     let slowest = "SELECT step, runs, mean_ms, max_ms FROM tasker.slowest_steps";
     assert_eq!(fixture.text(slowest).await, "start|1|1.500|1.500");
-}
-
-#[tokio::test]
-async fn lists_are_newest_first_and_filtered() {
-    let mut fixture = Fixture::new().await;
-    let mut tasks = vec![];
-    for index in 0..5 {
-        let mut task = fixture.task();
-        task.labels.tags = if index % 2 == 0 { vec!["even".into()] } else { vec![] };
-        tasks.push(task.id);
-        fixture.commit(&[Save::Task(Box::new(task))]).await;
-    }
-    fixture.dispatch(tasks[0], 0, 1).await;
-    let batch = fixture.dispatch(tasks[1], 0, 1).await;
-    fixture.commit(&[fixture.settled(tasks[1], 0, 1, batch, "1")]).await;
-    fixture.commit(&[fixture.ended(tasks[2], TaskState::Cancelled)]).await;
-    let list = async |filter: ListFilter| {
-        let found = list_tasks(&fixture.pool, &filter).await.unwrap();
-        found.iter().map(|view| tasks.iter().position(|id| *id == view.id).unwrap()).collect::<Vec<_>>()
-    };
-    let all = ListFilter { limit: 10, ..ListFilter::default() };
-    assert_eq!(list(all.clone()).await, [4, 3, 2, 1, 0]);
-    assert_eq!(list(ListFilter { limit: 2, before: Some(tasks[3]), ..all.clone() }).await, [2, 1]);
-    assert_eq!(list(ListFilter { state: Some("in_progress".into()), ..all.clone() }).await, [1, 0]);
-    assert_eq!(list(ListFilter { state: Some("pending".into()), ..all.clone() }).await, [4, 3]);
-    assert_eq!(list(ListFilter { state: Some("cancelled".into()), ..all.clone() }).await, [2]);
-    assert_eq!(list(ListFilter { tag: Some("even".into()), ..all.clone() }).await, [4, 2, 0]);
-    assert_eq!(
-        list(ListFilter { namespace: Some("shop".into()), name: Some("x".into()), ..all.clone() }).await,
-        [0; 0]
-    );
 }
 
 #[tokio::test]

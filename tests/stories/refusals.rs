@@ -173,6 +173,9 @@ fn commands_about_what_does_not_exist_are_refused() {
     let list = |state: &str, limit| ListTasks { state: Some(state.to_owned()), limit, ..ListTasks::default() };
     check(&stage.refusal(list("finished", 10)), &Expected("invalid_field", "state", "in_progress"));
     check(&stage.refusal(list("error", 0)), &Expected("invalid_field", "limit", ""));
+    let filtered = |text: &str| ListTasks { filter: Some(text.to_owned()), limit: 10, ..ListTasks::default() };
+    check(&stage.refusal(filtered("tag:a nmae:x")), &Expected("invalid_field", "character 7", "did you mean `name`?"));
+    check(&stage.refusal(filtered("state:lost")), &Expected("invalid_field", "filter", "one of pending"));
     assert_eq!(rows(&stage.database), before);
 }
 

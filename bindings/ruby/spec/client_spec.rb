@@ -222,6 +222,20 @@ RSpec.describe TaskerCore::Client do
       end
     end
 
+    it 'go on with a list until it is full or there is no more' do
+      pages = [[%w[a], 'n1'], [[], 'n2'], [%w[b], nil]]
+      list = calling(-> { client.list_tasks(filter: 'state:error -tag:x', limit: 5) }) do
+        asked = pages.map do |names, following|
+          request = broker.expect('ListTasks')
+          tasks = names.map { |name| { 'name' => name } }
+          broker.reply(request, 'TaskList', { 'tasks' => tasks, 'next' => following }.compact)
+          request.fields.values_at('filter', 'before', 'limit')
+        end
+        expect(asked).to eq([[nil, 5], ['n1', 4], ['n2', 4]].map { |place| ['state:error -tag:x', *place] })
+      end
+      expect(list.map(&:name)).to eq(%w[a b])
+    end
+
     it 'answer with values that are frozen, indifferent, and keep what is new' do
       status = calling(-> { client.task_status('t', results: ['a']) }) do
         steps = [{ 'name' => 'a', 'state' => 'complete', 'result' => '{"x":[1]}' }]

@@ -131,14 +131,23 @@ module TaskerCore
       end
     end
 
-    # Newest first.
+    # Newest first. The broker looks at so many tasks for one answer, and is asked again until it has found `limit`
+    # tasks or has looked at all.
     #
+    # @param filter [String, nil] what to list, for example `'state:error step:charge since:1h ctx.order.id:42'`; the
+    #   terms are in FILTERS.md. The other parameters are terms of it.
     # @param before [String, nil] only tasks older than this one: the last of the page before
     # @return [Array<Types::TaskSummary>]
-    def list_tasks(state: nil, namespace: nil, name: nil, tag: nil, before: nil, limit: 100, timeout: nil)
-      fields = { 'state' => state, 'namespace' => namespace, 'name' => name, 'tag' => tag, 'before' => before,
-                 'limit' => limit }
-      list('ListTasks', 'tasks', Types::TaskSummary, fields, timeout)
+    # @raise [Errors::InvalidCommandError] for a filter that is none, with its `position`
+    def list_tasks(filter: nil, state: nil, namespace: nil, name: nil, tag: nil, before: nil, limit: 100, timeout: nil)
+      fields = { 'filter' => filter, 'state' => state, 'namespace' => namespace, 'name' => name, 'tag' => tag }
+      found = []
+      loop do
+        page = reply('ListTasks', fields.merge('before' => before, 'limit' => limit - found.size), timeout, true)
+        found.concat(page['tasks'].map { |task| Types::TaskSummary.from(task) })
+        before = page['next']
+        return found if before.nil? || found.size >= limit
+      end
     end
 
     # Running steps are told to stop, waiting ones never start.

@@ -66,7 +66,10 @@ module TaskerCore
         { 'finished' => task.finished?, 'task' => Summary.of(task) }
       end
 
+      # Filters are the broker's language; the engine in memory does not know it.
       def list_tasks(fields)
+        raise Refusal.for('invalid_field', 'filters need a broker') if fields['filter']
+
         @engine.tasks.each { |task| catch_up(task) }
         tasks = @engine.tasks.reverse
         before = fields['before']
