@@ -7,6 +7,7 @@ use crate::effect::{AttemptFailed, Effects, FailureCause, Save};
 use crate::engine::{Engine, reason};
 use crate::event::{Failure, StepReference};
 use crate::id::{BatchId, RegistrationId, TaskId};
+use crate::mark::Mark;
 use crate::retry::parse_retry_after;
 use crate::state::BatchState;
 use crate::step::StepInput;
@@ -85,6 +86,8 @@ impl Engine {
             reason: reason(&ended.failure.message),
             ..self.tasks[&ended.task].step_notice(kind, ended.step)
         });
+        let template = self.tasks[&ended.task].template_index;
+        out.marks.push(Mark::StepEnded { template, end: ended.cause.into(), ran_us: ended.duration_us });
         out.saves.push(Save::AttemptFailed(Box::new(AttemptFailed {
             task: ended.task,
             step: ended.step,

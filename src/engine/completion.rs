@@ -9,6 +9,7 @@ use crate::effect::{Effects, Save};
 use crate::engine::Engine;
 use crate::event::{CompletedStep, CompletionStatus, StepReference};
 use crate::id::{BatchId, Origin, RegistrationId};
+use crate::mark::{Mark, StepEnd};
 use crate::state::BatchState;
 use crate::step::StepInput;
 use crate::time::Now;
@@ -74,6 +75,8 @@ impl Engine {
             reason: Some(why.clone()),
             ..self.tasks[&task].step_notice(NoticeKind::StepReturned, step)
         });
+        let template = self.tasks[&task].template_index;
+        out.marks.push(Mark::StepEnded { template, end: StepEnd::Returned, ran_us: 0 });
         out.saves.push(Save::StepReturned { task, step, attempt, batch: id, reason: why.clone() });
     }
 

@@ -13,9 +13,10 @@ use crate::engine::Engine;
 use crate::event::Failure;
 use crate::hash::BuildIdHasher;
 use crate::id::{BatchId, IdSource, Origin, RegistrationId, TaskId};
+use crate::mark::Mark;
 use crate::planner::Blocked;
 use crate::state::BatchState;
-use crate::step::StepInput;
+use crate::step::{Phase, StepInput};
 use crate::task::count;
 use crate::time::Now;
 use crate::workers::Standing;
@@ -52,6 +53,7 @@ const TOO_LARGE_CLASS: &str = "TaskerCore::Errors::StepTooLargeError";
 impl Engine {
     /// Hands ready steps to workers with credit, until either runs out. Returns the batches made.
     pub fn plan(&mut self, now: Now, out: &mut Effects) -> Vec<BatchId> {
+        self.census.now = now.mono;
         if self.draining {
             return Vec::new();
         }
@@ -88,7 +90,7 @@ impl Engine {
             made.push(draft.id);
             self.send_batch(now, worker, draft.id, draft.items, out);
         }
-        self.room = (out.saves.len(), out.deliveries.len());
+        self.room = [out.saves.len(), out.deliveries.len(), out.marks.len()];
         made
     }
 
@@ -115,11 +117,15 @@ impl Engine {
     /// Takes the next ready step of a task into a batch.
     fn take_step(&mut self, now: Now, id: TaskId, batch: BatchId, out: &mut Effects) -> Item {
         let task = self.tasks.get_mut(&id).expect("the planner's queues hold live tasks only");
-        if task.start() {
+        if task.start(&mut self.census) {
             out.publish(Notice { state: Some(task.state().as_str()), ..task.notice(NoticeKind::TaskStarted) });
         }
         let step = task.pop_ready().expect("a queued task has a ready step");
-        task.must_apply(step, StepInput::Dispatched(batch));
+        if let Phase::Ready(since) = task.step(step).phase() {
+            let queued_ms = now.mono.since(since);
+            out.marks.push(Mark::StepDispatched { template: task.template_index, queued_ms });
+        }
+        task.must_apply(step, StepInput::Dispatched(batch), &mut self.census);
         self.queues.taken(task);
         out.publish(Notice { batch: Some(batch), ..task.step_notice(NoticeKind::StepDispatched, step) });
         Item {

@@ -8,6 +8,7 @@ use crate::delivery::{Deliver, Disposition};
 use crate::event::{Failure, Operation, OperationKind, StepReference, TaskLabels, TemplateSource, WorkerIntroduction};
 use crate::fleet::FleetActed;
 use crate::id::{BatchId, Origin, RegistrationId, TaskId};
+use crate::mark::Mark;
 use crate::state::{BatchState, StepState, TaskState};
 use crate::template::Template;
 use crate::time::{Mono, Wall};
@@ -19,6 +20,8 @@ pub struct Effects {
     pub saves: Vec<Save>,
     /// To be released when that group is committed.
     pub deliveries: Vec<Deliver>,
+    /// To be counted when that group is committed.
+    pub marks: Vec<Mark>,
     /// When the present event is handled.
     pub(crate) now: Mono,
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::batch::Batches;
+use crate::census::Census;
 use crate::config::Config;
 use crate::deadlines::{Deadline, Deadlines};
 use crate::delivery::{Deliver, KeyLookup, Notice, NoticeKind, Reply};
@@ -17,14 +18,14 @@ use crate::hash::BuildIdHasher;
 use crate::id::{BatchId, IdSource, Origin, TaskId};
 use crate::inquiries::Inquiries;
 use crate::loads::Loads;
+use crate::mark::Mark;
 use crate::planner::Queues;
 use crate::refusal::Refusal;
 use crate::registry::Registry;
-use crate::report::{HealthCounts, HeldCounts};
+use crate::report::HeldCounts;
 use crate::state::TaskState;
 use crate::step::{Phase, StepInput};
 use crate::task::Task;
-use crate::template::TemplateKey;
 use crate::time::{Mono, Now};
 use crate::waiters::Waiters;
 use crate::workers::Workers;
@@ -44,6 +45,7 @@ pub struct Engine {
     pub(crate) workers: Workers,
     pub(crate) queues: Queues,
     pub(crate) pauses: Pauses,
+    pub(crate) census: Census,
     pub(crate) deadlines: Deadlines,
     pub(crate) waiters: Waiters,
     /// Live tasks by idempotency key, and those that ended while a look-up was under way.
@@ -62,8 +64,9 @@ pub struct Engine {
     pub(crate) held_bytes: u64,
     /// Nothing is planned any more.
     pub(crate) draining: bool,
-    /// Saves and deliveries of the last group. The next is likely to be about as large, and need not be copied as it grows.
-    pub(crate) room: (usize, usize),
+    /// Saves, deliveries and marks of the last group. The next is likely to be about as large, and need not be copied as it
+    /// grows.
+    pub(crate) room: [usize; 3],
 }
 
 impl Engine {
@@ -78,6 +81,7 @@ impl Engine {
             workers: Workers::default(),
             queues: Queues::default(),
             pauses: Pauses::new(),
+            census: Census::default(),
             deadlines: Deadlines::default(),
             waiters: Waiters::default(),
             keys: BTreeMap::new(),
@@ -89,7 +93,7 @@ impl Engine {
             steps_unfinished: 0,
             held_bytes: 0,
             draining: false,
-            room: (0, 0),
+            room: [0; 3],
         }
     }
 
@@ -97,9 +101,12 @@ impl Engine {
     /// arrived together.
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Effects) {
         out.now = now.mono;
+        self.census.now = now.mono;
         if out.saves.is_empty() && out.deliveries.is_empty() {
-            out.saves.reserve(self.room.0);
-            out.deliveries.reserve(self.room.1);
+            let [saves, deliveries, marks] = self.room;
+            out.saves.reserve(saves);
+            out.deliveries.reserve(deliveries);
+            out.marks.reserve(marks);
         }
         match event {
             Event::TemplateSubmitted { origin, template } => self.template_submitted(origin, template, out),
@@ -141,6 +148,7 @@ impl Engine {
 
     /// Acts on every deadline that has passed.
     pub fn pass_deadlines(&mut self, now: Now, out: &mut Effects) {
+        self.census.now = now.mono;
         while let Some(deadline) = self.deadlines.pop_due(now.mono) {
             match deadline {
                 Deadline::Batch(batch) => self.batch_due(now, batch, out),
@@ -163,27 +171,6 @@ impl Engine {
     /// The oldest batch that is not closed: the store finds open batches from there on.
     pub fn oldest_open_batch(&self) -> Option<BatchId> {
         self.batches.oldest()
-    }
-
-    /// Numbers for a health check. Looks at every live task.
-    pub fn health(&self) -> HealthCounts {
-        let mut counts = HealthCounts {
-            tasks: self.tasks.len() as u64,
-            workers: self.workers.len() as u64,
-            templates: self.registry.len() as u64,
-            steps_unfinished: self.steps_unfinished,
-            ..HealthCounts::default()
-        };
-        for task in self.tasks.values() {
-            counts.steps_ready += u64::from(task.step_counts().ready);
-            counts.steps_in_progress += u64::from(task.counts.dispatched);
-        }
-        for worker in self.workers.iter() {
-            counts.slots += u64::from(worker.introduction.concurrency);
-        }
-        counts.templates_without_worker = self.templates_without_worker();
-        counts.namespaces_paused = self.pauses.keys().cloned().collect();
-        counts
     }
 
     /// Payload of live tasks in memory, in bytes; see [`Config::held_bytes_max`].
@@ -210,18 +197,11 @@ impl Engine {
         }
     }
 
-    /// Templates with waiting work that no connected worker serves, but for those of paused namespaces.
-    pub fn templates_without_worker(&self) -> Vec<TemplateKey> {
-        let served = |template| self.workers.iter().any(|worker| worker.peer.is_some() && worker.serves(template));
-        let waiting = self.queues.waiting_templates().filter(|&template| !served(template));
-        waiting.map(|template| self.registry.get(template).template.key.clone()).collect()
-    }
-
     /// Records an input of a step whose phase is known to allow it, and keeps the number of unfinished steps.
     pub(crate) fn move_step(&mut self, task: TaskId, step: u32, input: StepInput) {
         let task = self.tasks.get_mut(&task).expect("the caller has just looked at this live task");
         let before = task.step(step).phase().state().is_final();
-        task.must_apply(step, input);
+        task.must_apply(step, input, &mut self.census);
         let after = task.step(step).phase().state().is_final();
         match (before, after) {
             (false, true) => self.steps_unfinished -= 1,
@@ -234,7 +214,7 @@ impl Engine {
     pub(crate) fn satisfy_children(&mut self, id: TaskId, step: u32, result: Bytes) {
         let task = self.tasks.get_mut(&id).expect("the caller has just settled a step of it");
         let before = task.held_bytes;
-        task.satisfy_children(step, result, self.config.delivery_bytes_max);
+        task.satisfy_children(step, result, self.config.delivery_bytes_max, &mut self.census);
         self.held_bytes = self.held_bytes + task.held_bytes - before;
     }
 
@@ -252,6 +232,7 @@ impl Engine {
         let mut task = self.tasks.remove(&id).expect("only live tasks are ended");
         self.held_bytes -= task.held_bytes;
         self.queues.let_go(&mut task);
+        self.census.leave(&task);
         if let Some(start_at) = task.start_at {
             self.deadlines.remove(start_at, Deadline::Start(id));
         }
@@ -259,6 +240,8 @@ impl Engine {
         let unfinished = task.steps.iter().filter(|step| !step.phase().state().is_final()).count();
         self.steps_unfinished -= unfinished as u64;
         out.saves.push(Save::TaskFinished { task: id, state: end });
+        let lived_ms = u64::try_from(now.wall.0.saturating_sub(task.created_at.0)).unwrap_or(0);
+        out.marks.push(Mark::TaskEnded { template: task.template_index, state: end, lived_ms });
         let kind = match end {
             TaskState::Complete => NoticeKind::TaskCompleted,
             TaskState::Error => NoticeKind::TaskFailed,
@@ -284,14 +267,14 @@ impl Engine {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         // A deadline may have outlived its attempt: an operator has reset the step, and it waits anew.
         if matches!(task.step(step).phase(), Phase::Retrying(at) if at <= now.mono) {
-            task.must_apply(step, StepInput::RetryDue);
+            task.must_apply(step, StepInput::RetryDue, &mut self.census);
             self.queues.place(task);
         }
     }
 
     fn start_due(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.get_mut(&id) {
-            task.start_at = None;
+            task.become_due(&mut self.census);
             self.queues.place(task);
         }
     }

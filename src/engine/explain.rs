@@ -251,7 +251,7 @@ impl Engine {
         };
         explained.why = match phase {
             Phase::Waiting => explain_waiting(task, number, &mut explained, dependencies_left),
-            Phase::Ready => match task.start_at {
+            Phase::Ready(_) => match task.start_at {
                 Some(at) => {
                     explained.in_ms = Some(at.since(now.mono));
                     WhyNot::RunAt
@@ -339,7 +339,7 @@ impl Engine {
 /// Whether a step is listed when none is named: it waits, it runs, or it has failed.
 fn is_open(phase: Phase) -> bool {
     match phase {
-        Phase::Waiting | Phase::Ready | Phase::Dispatched(_) | Phase::Retrying(_) | Phase::Failed => true,
+        Phase::Waiting | Phase::Ready(_) | Phase::Dispatched(_) | Phase::Retrying(_) | Phase::Failed => true,
         Phase::Settled(_) | Phase::Cancelled => false,
     }
 }
@@ -375,7 +375,7 @@ fn explain_waiting(task: &Task, number: u32, explained: &mut StepExplanation, de
                         above.push(parent);
                     }
                 }
-                phase @ (Phase::Ready
+                phase @ (Phase::Ready(_)
                 | Phase::Dispatched(_)
                 | Phase::Retrying(_)
                 | Phase::Failed

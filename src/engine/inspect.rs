@@ -58,7 +58,7 @@ impl Engine {
                 .and_then(|batch| self.workers.get(batch.registration))
                 .map(|worker| worker.name()),
             Phase::Waiting
-            | Phase::Ready
+            | Phase::Ready(_)
             | Phase::Retrying(_)
             | Phase::Settled(_)
             | Phase::Failed
@@ -70,7 +70,7 @@ impl Engine {
             state: phase.state(),
             attempts: step.attempts,
             retry_limit: step.limit,
-            ready: phase == Phase::Ready && task.is_due(),
+            ready: matches!(phase, Phase::Ready(_)) && task.is_due(),
             parents: task
                 .template
                 .dag

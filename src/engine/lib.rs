@@ -28,6 +28,7 @@ macro_rules! planted {
 
 mod attempt;
 mod batch;
+mod census;
 mod completion;
 mod config;
 mod dag;
@@ -39,6 +40,7 @@ mod engine;
 mod event;
 mod explain;
 mod fleet;
+mod figures;
 mod hash;
 mod id;
 mod inquiries;
@@ -46,6 +48,7 @@ mod inspect;
 mod line;
 mod liveness;
 mod loads;
+mod mark;
 mod operate;
 mod planner;
 #[cfg(feature = "planted")]
@@ -81,6 +84,7 @@ pub use explain::*;
 pub use fleet::*;
 pub use id::*;
 pub use loads::LoadTurn;
+pub use mark::{Mark, StepEnd};
 #[cfg(feature = "planted")]
 pub use planted::{Planted, plant};
 pub use refusal::*;

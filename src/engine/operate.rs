@@ -100,6 +100,7 @@ impl Engine {
         let mut task = self.tasks.remove(&id).expect("the caller has looked at it");
         self.held_bytes -= task.held_bytes;
         self.queues.let_go(&mut task);
+        self.census.leave(&task);
         let unfinished = task.steps.iter().filter(|step| !step.phase().state().is_final()).count();
         self.steps_unfinished -= unfinished as u64;
         if let Some(key) = task.key_lookup() {
@@ -136,7 +137,7 @@ impl Engine {
                     stopped.extend(self.stop_step(now, id, step, phase));
                     steps_stopped += 1;
                 }
-                Phase::Waiting | Phase::Ready | Phase::Retrying(_) => steps_cancelled += 1,
+                Phase::Waiting | Phase::Ready(_) | Phase::Retrying(_) => steps_cancelled += 1,
                 Phase::Settled(_) | Phase::Failed | Phase::Cancelled => continue,
             }
             self.move_step(id, step, StepInput::Cancelled);
@@ -251,7 +252,7 @@ impl Engine {
             return Err(Refusal::new(RefusalKind::InvalidState, message).field("step"));
         }
         self.reopen(id, out);
-        self.tasks.get_mut(&id).expect("looked up above").start();
+        self.tasks.get_mut(&id).expect("looked up above").start(&mut self.census);
         let stopped = self.stop_step(now, id, step, phase);
         self.tell_of_stopped(now, stopped.into_iter().collect(), out);
         out.saves.push(Save::OperatorAction(Box::new(OperatorAction {
@@ -273,7 +274,7 @@ impl Engine {
     fn reopen(&mut self, id: TaskId, out: &mut Effects) {
         let task = self.tasks.get_mut(&id).expect("the caller has looked it up");
         if task.state() == TaskState::Error {
-            task.reopen().expect("a task in error may run again");
+            task.reopen(&mut self.census).expect("a task in error may run again");
             out.saves.push(Save::TaskReopened { task: id });
         }
     }

@@ -258,7 +258,7 @@ mod tests {
     use crate::event::TaskLabels;
     use crate::retry::Backoff;
     use crate::template::{StepTemplate, Template, TemplateKey};
-    use crate::time::Wall;
+    use crate::time::{Mono, Wall};
 
     fn task(priority: i32, turn: i64) -> Task {
         let key = TemplateKey { namespace: "shop".into(), name: "order".into(), version: "1.0.0".into() };
@@ -276,7 +276,7 @@ mod tests {
         };
         let template = Arc::new(Template::new(key, vec![(step, Vec::new())]).expect("a template"));
         let id = TaskId(Uuid::nil());
-        let mut task = Task::new(id, template, 0, Bytes::new(), TaskLabels::default(), Wall(0));
+        let mut task = Task::new(id, template, 0, Bytes::new(), TaskLabels::default(), Wall(0), Mono(0));
         task.priority = priority;
         task.turn = u64::try_from(turn).expect("a positive turn");
         task

@@ -34,6 +34,7 @@ impl Engine {
     pub fn recover(config: Config, seed: [u64; 2], now: Now, snapshot: Snapshot, out: &mut Effects) -> Engine {
         let mut engine = Engine::new(config, seed);
         engine.pauses.extend(snapshot.pauses);
+        engine.census.now = now.mono;
         for source in snapshot.templates {
             let index = engine.registry.register(source).ok().flatten().expect("the store holds a template once");
             engine.take_template_in(index);
@@ -96,7 +97,8 @@ impl Engine {
         let index = self.registry.index(&snapshot.template).expect("the store keeps the template of every task");
         let template = self.registry.get(index).template.clone();
         let id = snapshot.id;
-        let mut task = Task::new(id, template.clone(), index, snapshot.context, snapshot.labels, snapshot.created_at);
+        let mut task =
+            Task::new(id, template.clone(), index, snapshot.context, snapshot.labels, snapshot.created_at, now.mono);
         task.priority = snapshot.priority;
         task.idempotency_key = snapshot.idempotency_key;
         task.run_at = snapshot.run_at;
@@ -109,7 +111,8 @@ impl Engine {
         for (number, stored) in (0_u32..).zip(snapshot.steps) {
             let parents_left = unsettled(template.dag.parents(number));
             let phase = self.phase_of(now, id, number, &stored, parents_left, open);
-            let mut step = Step::new(stored.retry_limit, parents_left, unsettled(template.dag.children(number)));
+            let children_left = unsettled(template.dag.children(number));
+            let mut step = Step::new(stored.retry_limit, parents_left, children_left, now.mono);
             step.attempts = stored.attempts;
             step.losses = stored.workers_lost;
             if let Some(settled) = stored.settled {
@@ -132,6 +135,7 @@ impl Engine {
         }
         self.steps_unfinished += task.steps.iter().filter(|step| !step.phase().state().is_final()).count() as u64;
         self.held_bytes += task.held_bytes;
+        self.census.enter(&task);
         self.tasks.insert(id, task);
     }
 
@@ -155,7 +159,7 @@ impl Engine {
             self.deadlines.add(at, Deadline::Retry(task, number));
             Phase::Retrying(at)
         } else if parents_left == 0 {
-            Phase::Ready
+            Phase::Ready(now.mono)
         } else {
             Phase::Waiting
         }

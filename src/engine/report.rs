@@ -167,6 +167,67 @@ pub struct HealthCounts {
     pub namespaces_paused: Vec<Arc<str>>,
 }
 
+/// An engine in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineFigures {
+    /// In the order in which [`Mark`](crate::Mark)s number them.
+    pub templates: Vec<TemplateFigures>,
+    /// By name.
+    pub workers: Vec<WorkerFigures>,
+    /// Templates with waiting work that no connected worker serves.
+    pub templates_without_worker: u64,
+    /// Steps of live tasks that have not ended.
+    pub steps_unfinished: u64,
+    /// Most of them.
+    pub steps_unfinished_max: u64,
+    /// Payload of live tasks, in bytes.
+    pub held_bytes: u64,
+    /// Most of it.
+    pub held_bytes_max: u64,
+    /// Open batches.
+    pub batches: u64,
+    /// Waiting clients.
+    pub waiters: u64,
+}
+
+/// A template with its live tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateFigures {
+    /// Which.
+    pub key: TemplateKey,
+    /// Tasks of which nothing has begun.
+    pub tasks_pending: u64,
+    /// Tasks under way.
+    pub tasks_in_progress: u64,
+    /// Steps that wait for others.
+    pub steps_waiting: u64,
+    /// Steps that could run if the time of their task had come.
+    pub steps_scheduled: u64,
+    /// Steps that wait for a worker.
+    pub steps_ready: u64,
+    /// Steps with workers.
+    pub steps_in_progress: u64,
+    /// Steps that wait for their next attempt.
+    pub steps_retrying: u64,
+    /// For how long the oldest ready step has been so in this engine, in milliseconds.
+    pub oldest_ready_ms: Option<u64>,
+}
+
+/// A worker in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerFigures {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `active`, `suspect`, `draining`, `awaited`.
+    pub state: &'static str,
+    /// Slots.
+    pub slots: u32,
+    /// Steps out.
+    pub in_flight: u32,
+    /// Milliseconds since the last sign of life.
+    pub seen_ms_ago: u64,
+}
+
 /// How much an engine holds in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeldCounts {

@@ -11,6 +11,7 @@ use crate::effect::{Effects, FailureCause, ReceivedResult, Save, SettledKind, St
 use crate::engine::Engine;
 use crate::event::{Event, Outcome, StepReference, StepReport};
 use crate::id::{Origin, RegistrationId, TaskId};
+use crate::mark::{Mark, StepEnd};
 use crate::snapshot::TaskSnapshot;
 use crate::step::{Phase, StepInput};
 use crate::time::Now;
@@ -202,7 +203,7 @@ impl Engine {
             },
             (
                 Phase::Waiting
-                | Phase::Ready
+                | Phase::Ready(_)
                 | Phase::Dispatched(_)
                 | Phase::Retrying(_)
                 | Phase::Settled(_)
@@ -270,6 +271,8 @@ impl Engine {
                     checksum,
                     metadata: report.metadata,
                 }));
+                let template = task.template_index;
+                out.marks.push(Mark::StepEnded { template, end: StepEnd::Complete, ran_us: report.duration_us });
                 self.satisfy_children(id, step, result);
             }
             Outcome::Failed(failure) => self.end_attempt(

@@ -26,8 +26,8 @@ use crate::time::Mono;
 pub(crate) enum Phase {
     /// Some parents are not satisfied.
     Waiting,
-    /// Could run.
-    Ready,
+    /// Could run since then.
+    Ready(Mono),
     /// In a batch; `attempts` is the number of the open attempt.
     Dispatched(BatchId),
     /// The last attempt failed, the next may start then.
@@ -83,9 +83,9 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    pub fn new(limit: u32, parents: u32, children: u32) -> Step {
+    pub fn new(limit: u32, parents: u32, children: u32, now: Mono) -> Step {
         Step {
-            phase: if parents == 0 { Phase::Ready } else { Phase::Waiting },
+            phase: if parents == 0 { Phase::Ready(now) } else { Phase::Waiting },
             attempts: 0,
             limit,
             parents_left: parents,
@@ -107,23 +107,30 @@ impl Step {
         self.phase
     }
 
+    /// What was ready before its task's time had come begins to wait now.
+    pub fn wait_from(&mut self, now: Mono) {
+        if let Phase::Ready(since) = &mut self.phase {
+            *since = now;
+        }
+    }
+
     /// The transition table.
-    pub fn next(phase: Phase, input: StepInput) -> Result<Phase, Illegal> {
+    pub fn next(phase: Phase, input: StepInput, now: Mono) -> Result<Phase, Illegal> {
         use {Phase as P, StepInput as I};
         match (phase, input) {
-            (P::Waiting, I::Satisfied) | (P::Retrying(_), I::RetryDue) | (P::Failed, I::Reset) => Ok(P::Ready),
-            (P::Ready, I::Dispatched(batch)) => Ok(P::Dispatched(batch)),
+            (P::Waiting, I::Satisfied) | (P::Retrying(_), I::RetryDue) | (P::Failed, I::Reset) => Ok(P::Ready(now)),
+            (P::Ready(_), I::Dispatched(batch)) => Ok(P::Dispatched(batch)),
             (P::Dispatched(_), I::Succeeded) => Ok(P::Settled(SettledKind::Complete)),
             (P::Dispatched(_), I::FailedToRetry(at)) => Ok(P::Retrying(at)),
             (P::Dispatched(_), I::FailedForGood) => Ok(P::Failed),
-            (P::Dispatched(_), I::Returned) => Ok(P::Ready),
-            (P::Waiting | P::Ready, I::Bypassed) => Ok(P::Settled(SettledKind::Bypassed)),
-            (P::Waiting | P::Ready | P::Dispatched(_) | P::Retrying(_), I::Cancelled) => Ok(P::Cancelled),
-            (P::Waiting | P::Ready | P::Dispatched(_) | P::Retrying(_) | P::Failed, I::Resolved) => {
+            (P::Dispatched(_), I::Returned) => Ok(P::Ready(now)),
+            (P::Waiting | P::Ready(_), I::Bypassed) => Ok(P::Settled(SettledKind::Bypassed)),
+            (P::Waiting | P::Ready(_) | P::Dispatched(_) | P::Retrying(_), I::Cancelled) => Ok(P::Cancelled),
+            (P::Waiting | P::Ready(_) | P::Dispatched(_) | P::Retrying(_) | P::Failed, I::Resolved) => {
                 Ok(P::Settled(SettledKind::ResolvedManually))
             }
             (
-                P::Waiting | P::Ready | P::Dispatched(_) | P::Retrying(_) | P::Settled(_) | P::Failed | P::Cancelled,
+                P::Waiting | P::Ready(_) | P::Dispatched(_) | P::Retrying(_) | P::Settled(_) | P::Failed | P::Cancelled,
                 I::Satisfied
                 | I::Dispatched(_)
                 | I::Succeeded
@@ -140,8 +147,8 @@ impl Step {
     }
 
     /// Applies an input and counts attempts; on `Err` nothing has changed.
-    pub fn apply(&mut self, input: StepInput) -> Result<(), Illegal> {
-        self.phase = Step::next(self.phase, input)?;
+    pub fn apply(&mut self, input: StepInput, now: Mono) -> Result<(), Illegal> {
+        self.phase = Step::next(self.phase, input, now)?;
         match input {
             StepInput::Dispatched(_) => self.attempts += 1,
             StepInput::Returned => self.attempts -= u32::from(!planted!(ReturnUsesAttempt)),
@@ -163,7 +170,7 @@ impl Phase {
     /// The state under which everybody else knows the phase.
     pub fn state(self) -> StepState {
         match self {
-            Phase::Waiting | Phase::Ready => StepState::Pending,
+            Phase::Waiting | Phase::Ready(_) => StepState::Pending,
             Phase::Dispatched(_) => StepState::InProgress,
             Phase::Retrying(_) => StepState::WaitingForRetry,
             Phase::Settled(kind) => kind.state(),
@@ -182,7 +189,7 @@ mod tests {
     fn phases() -> Vec<Phase> {
         vec![
             Phase::Waiting,
-            Phase::Ready,
+            Phase::Ready(Mono(3)),
             Phase::Dispatched(BatchId(Uuid::nil())),
             Phase::Retrying(Mono(5)),
             Phase::Settled(SettledKind::Complete),
@@ -225,7 +232,8 @@ mod tests {
         let name = |result: Result<Phase, Illegal>| match result {
             Err(Illegal) => ".",
             Ok(Phase::Waiting) => "waiting",
-            Ok(Phase::Ready) => "ready",
+            Ok(Phase::Ready(Mono(4))) => "ready",
+            Ok(Phase::Ready(_)) => "ready at another time",
             Ok(Phase::Dispatched(_)) => "dispatched",
             Ok(Phase::Retrying(_)) => "retrying",
             Ok(Phase::Settled(SettledKind::Complete)) => "complete",
@@ -238,18 +246,18 @@ mod tests {
             let cells: Vec<&str> = row.split_whitespace().collect();
             assert_eq!(cells.len(), inputs.len());
             for (input, cell) in inputs.into_iter().zip(cells) {
-                assert_eq!(name(Step::next(phase, input)), cell, "{phase:?} with {input:?}");
+                assert_eq!(name(Step::next(phase, input, Mono(4))), cell, "{phase:?} with {input:?}");
             }
         }
     }
 
     #[test]
     fn a_returned_attempt_is_not_counted() {
-        let mut step = Step::new(1, 0, 0);
-        step.apply(StepInput::Dispatched(BatchId(Uuid::nil()))).expect("ready");
+        let mut step = Step::new(1, 0, 0, Mono(3));
+        step.apply(StepInput::Dispatched(BatchId(Uuid::nil())), Mono(4)).expect("ready");
         assert_eq!(step.attempts, 1);
-        step.apply(StepInput::Returned).expect("dispatched");
+        step.apply(StepInput::Returned, Mono(5)).expect("dispatched");
         assert_eq!(step.attempts, 0);
-        assert_eq!(step.phase(), Phase::Ready);
+        assert_eq!(step.phase(), Phase::Ready(Mono(5)));
     }
 }

@@ -10,6 +10,7 @@ use crate::effect::{Effects, NewTask, Save, SettledKind, StepSettled};
 use crate::engine::Engine;
 use crate::event::{Event, TaskRequest, TemplateSource};
 use crate::id::{Origin, TaskId};
+use crate::mark::Mark;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::step::StepInput;
 use crate::task::Task;
@@ -99,6 +100,7 @@ impl Engine {
     pub(crate) fn take_template_in(&mut self, index: u32) {
         let namespace = &self.registry.get(index).template.key.namespace;
         self.queues.add_template(namespace, self.pauses.contains_key(namespace));
+        self.census.add_template();
         for registration in self.workers.registrations() {
             let registry = &self.registry;
             self.workers.change(registration, |worker| {
@@ -238,7 +240,7 @@ impl Engine {
         let id = TaskId(self.ids.uuid(now.wall));
         let mut labels = request.labels;
         labels.options = options;
-        let mut task = Task::new(id, template.clone(), index, context.clone(), labels.clone(), now.wall);
+        let mut task = Task::new(id, template.clone(), index, context.clone(), labels.clone(), now.wall, now.mono);
         task.priority = request.priority;
         task.idempotency_key = request.idempotency_key.clone();
         task.run_at = request.run_at;
@@ -264,6 +266,8 @@ impl Engine {
         out.publish(task.notice(NoticeKind::TaskInitialized));
         self.steps_unfinished += template.steps.len() as u64;
         self.held_bytes += task.held_bytes;
+        self.census.enter(&task);
+        out.marks.push(Mark::TaskCreated { template: index });
         self.tasks.insert(id, task);
         for step in bypass_steps {
             self.settle_unrun(id, step, StepInput::Bypassed, SettledKind::Bypassed, NO_RESULT, out);
@@ -285,7 +289,7 @@ impl Engine {
         self.move_step(id, step, input);
         let checksum = crate::checksum(&result);
         let task = self.tasks.get_mut(&id).expect("moved just now");
-        task.start();
+        task.start(&mut self.census);
         task.step_mut(step).checksum = checksum;
         let attempt = task.step(step).attempts;
         out.publish(task.step_notice(NoticeKind::StepResolved, step));
@@ -303,6 +307,7 @@ impl Engine {
             checksum,
             metadata: None,
         }));
+        out.marks.push(Mark::StepEnded { template: task.template_index, end: kind.into(), ran_us: 0 });
         self.satisfy_children(id, step, result);
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::census::Census;
 use crate::effect::SettledKind;
 use crate::event::TaskLabels;
 use crate::id::TaskId;
@@ -41,7 +42,7 @@ impl PhaseCounts {
     fn of(&mut self, phase: Phase) -> &mut u32 {
         match phase {
             Phase::Waiting => &mut self.waiting,
-            Phase::Ready => &mut self.ready,
+            Phase::Ready(_) => &mut self.ready,
             Phase::Dispatched(_) => &mut self.dispatched,
             Phase::Retrying(_) => &mut self.retrying,
             Phase::Settled(SettledKind::Complete) => &mut self.complete,
@@ -109,6 +110,7 @@ impl Task {
         context: Bytes,
         labels: TaskLabels,
         created_at: Wall,
+        now: Mono,
     ) -> Task {
         let mut counts = PhaseCounts::default();
         let mut ready = VecDeque::new();
@@ -117,9 +119,9 @@ impl Task {
             .map(|(number, definition)| {
                 let parents = count(template.dag.parents(number).len());
                 let children = count(template.dag.children(number).len());
-                let step = Step::new(definition.retry_limit, parents, children);
+                let step = Step::new(definition.retry_limit, parents, children, now);
                 *counts.of(step.phase()) += 1;
-                if step.phase() == Phase::Ready {
+                if matches!(step.phase(), Phase::Ready(_)) {
                     ready.push_back(number);
                 }
                 step
@@ -155,7 +157,7 @@ impl Task {
         self.ready.clear();
         for (number, step) in (0_u32..).zip(steps.iter()) {
             *self.counts.of(step.phase()) += 1;
-            if step.phase() == Phase::Ready {
+            if matches!(step.phase(), Phase::Ready(_)) {
                 self.ready.push_back(number);
             }
         }
@@ -178,6 +180,16 @@ impl Task {
         self.start_at.is_none()
     }
 
+    /// Its `run_at` has come: what could have run before waits from now on.
+    pub fn become_due(&mut self, census: &mut Census) {
+        census.leave(self);
+        self.start_at = None;
+        for &number in &self.ready {
+            self.steps[number as usize].wait_from(census.now);
+        }
+        census.enter(self);
+    }
+
     pub fn step(&self, number: u32) -> &Step {
         &self.steps[number as usize]
     }
@@ -187,29 +199,30 @@ impl Task {
     }
 
     /// Moves a step and keeps the counts and the ready list in line.
-    pub fn apply(&mut self, number: u32, input: StepInput) -> Result<(), Illegal> {
+    pub fn apply(&mut self, number: u32, input: StepInput, census: &mut Census) -> Result<(), Illegal> {
         let step = &mut self.steps[number as usize];
         let before = step.phase();
-        step.apply(input)?;
+        step.apply(input, census.now)?;
         let after = step.phase();
         *self.counts.of(before) -= 1;
         *self.counts.of(after) += 1;
-        if after == Phase::Ready {
+        census.step_moved(self, before, after);
+        if matches!(after, Phase::Ready(_)) {
             self.ready.push_back(number);
         }
         Ok(())
     }
 
     /// Moves a step where the caller has made sure that its phase allows it.
-    pub fn must_apply(&mut self, number: u32, input: StepInput) {
+    pub fn must_apply(&mut self, number: u32, input: StepInput, census: &mut Census) {
         let phase = self.step(number).phase();
-        self.apply(number, input).unwrap_or_else(|Illegal| panic!("a step in {phase:?} was given {input:?}"));
+        self.apply(number, input, census).unwrap_or_else(|Illegal| panic!("a step in {phase:?} was given {input:?}"));
     }
 
     /// The next ready step, left on the list.
     pub fn next_ready(&mut self) -> Option<u32> {
         while let Some(&number) = self.ready.front() {
-            if self.step(number).phase() == Phase::Ready {
+            if matches!(self.step(number).phase(), Phase::Ready(_)) {
                 return Some(number);
             }
             self.ready.pop_front();
@@ -224,14 +237,14 @@ impl Task {
     }
 
     /// After a step was settled: hands its result to the children, of which some may become ready.
-    pub fn satisfy_children(&mut self, number: u32, result: Bytes, bytes_max: u64) {
+    pub fn satisfy_children(&mut self, number: u32, result: Bytes, bytes_max: u64, census: &mut Census) {
         let template = self.template.clone();
         self.keep_result(&template, number, result, bytes_max);
         for &child in template.dag.children(number) {
             let waiting = self.step_mut(child);
             waiting.parents_left = waiting.parents_left.saturating_sub(1);
             if waiting.parents_left <= u32::from(planted!(ChildReadyEarly)) && waiting.phase() == Phase::Waiting {
-                self.must_apply(child, StepInput::Satisfied);
+                self.must_apply(child, StepInput::Satisfied, census);
             }
         }
     }
@@ -278,10 +291,11 @@ impl Task {
     }
 
     /// The first change makes a pending task run.
-    pub fn start(&mut self) -> bool {
+    pub fn start(&mut self, census: &mut Census) -> bool {
         let first = self.state == TaskState::Pending;
         if first {
             self.state = TaskState::InProgress;
+            census.task_moved(self.template_index, TaskState::Pending, TaskState::InProgress);
         }
         first
     }
@@ -293,8 +307,10 @@ impl Task {
     }
 
     /// Makes a task that ended in error run again.
-    pub fn reopen(&mut self) -> Result<(), Illegal> {
-        self.state = next_task_state(self.state, TaskState::InProgress)?;
+    pub fn reopen(&mut self, census: &mut Census) -> Result<(), Illegal> {
+        let before = self.state;
+        self.state = next_task_state(before, TaskState::InProgress)?;
+        census.task_moved(self.template_index, before, self.state);
         Ok(())
     }
 

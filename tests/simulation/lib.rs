@@ -15,6 +15,8 @@ mod schedule;
 mod search;
 mod worker;
 
+#[path = "../../src/engine/tests/scenarios/count.rs"]
+mod count;
 #[allow(dead_code, reason = "shared with the engine's scenarios, which use more of it")]
 #[path = "../../src/engine/tests/scenarios/store.rs"]
 mod store;

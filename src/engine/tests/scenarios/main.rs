@@ -1,6 +1,8 @@
 //! The engine as a whole: scenarios as text, random runs, and large graphs, on an in-memory store that refuses what must
 //! never be saved.
 
+mod count;
+mod counting;
 mod dispatching;
 mod draining;
 mod explaining;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tasker_engine::*;
 use uuid::Uuid;
 
+use crate::count;
 use crate::store::Store;
 
 /// Midday of a day in 2026, so that wall and monotonic clock cannot be taken for each other.
@@ -25,6 +26,8 @@ pub struct World {
     pub reads: Vec<Read>,
     recoveries: u64,
     correlations: u64,
+    /// Of all groups so far.
+    pub marks: Vec<Mark>,
     /// Compares every live task with the store after each commit; costs time in the square of the steps.
     pub compare: bool,
 }
@@ -49,6 +52,7 @@ impl World {
             reads: Vec::new(),
             recoveries: 0,
             correlations: 0,
+            marks: Vec::new(),
             compare: true,
         }
     }
@@ -83,6 +87,7 @@ impl World {
         self.engine.plan(self.now, &mut self.effects);
         let effects = std::mem::take(&mut self.effects);
         self.gathered.clear();
+        count::marks_tell_of_the_rows(&effects.marks, &effects.saves);
         self.store.commit(self.now, effects.saves.clone());
         let mut deliveries = Vec::new();
         for delivery in effects.deliveries {
@@ -96,6 +101,7 @@ impl World {
         if self.compare {
             self.engine_agrees_with_store();
         }
+        self.marks.extend(effects.marks);
         Released { saves: effects.saves, deliveries }
     }
 
@@ -182,7 +188,7 @@ impl World {
 
     fn engine_agrees_with_store(&mut self) {
         let live: Vec<TaskId> = self.store.live.iter().copied().collect();
-        let mut unfinished = 0;
+        let (mut unfinished, mut reports) = (0, Vec::new());
         for &id in &live {
             let report = self.report(id).unwrap_or_else(|| panic!("{id:?} is unfinished in the store only"));
             let stored = &self.store.tasks[&id];
@@ -191,7 +197,9 @@ impl World {
                 assert_eq!(engine, (step.state(self.now.mono), step.attempts, step.limit), "{} of {id:?}", line.name);
                 unfinished += u64::from(!line.state.is_final());
             }
+            reports.push(report);
         }
+        count::figures_are_those_of_the_tasks(&self.engine.figures(self.now), &reports);
         let health = self.engine.health();
         assert_eq!(health.tasks, live.len() as u64, "tasks that are live in the engine and the store");
         assert_eq!(health.steps_unfinished, unfinished, "unfinished steps");
