@@ -23,8 +23,9 @@ use super::roles::Roles;
 use super::sockets::Sockets;
 use super::stir::Stir;
 use super::templates::Compiler;
+use super::traffic::Traffic;
 use super::{Incoming, Options, Outgoing, PeerCounts, Settings, outbound};
-use crate::protocol::{ControlKind, ErrorCode, ErrorReply, HealthLevel, Message, MessageType};
+use crate::protocol::{ControlKind, ErrorCode, ErrorReply, HealthLevel, Message, MessageType, RefusalCount};
 
 /// What is handed to the thread.
 pub(super) enum Parcel {
@@ -73,6 +74,7 @@ pub(super) struct Carrier {
     peers: Peers,
     guard: Guard,
     refusals: Refusals,
+    traffic: Arc<Traffic>,
     door: Door,
     roles: Roles,
     settings: Settings,
@@ -115,6 +117,7 @@ impl Carrier {
             message_bytes_max: options.message_bytes_max,
             unacknowledged_max: options.unacknowledged_max,
         };
+        let traffic = Arc::new(Traffic::default());
         let guard = Guard::new(&sockets, stir, options.peer_bytes_max, options.connections_max);
         Carrier {
             sockets,
@@ -123,13 +126,19 @@ impl Carrier {
             inbox,
             peers: Peers::new(options.peers_max),
             guard,
-            refusals: Refusals::new(),
+            refusals: Refusals::new(traffic.clone()),
+            traffic,
             door,
             roles: Roles::new(options.security.map(|security| security.access)),
             settings,
             publisher: Publisher::new(options.broker_id, desk.clone()),
             desk,
         }
+    }
+
+    /// What comes and goes.
+    pub(super) fn traffic(&self) -> Arc<Traffic> {
+        self.traffic.clone()
     }
 
     pub(super) fn run(mut self) {
@@ -143,6 +152,7 @@ impl Carrier {
             for peer in self.guard.sweep() {
                 self.lose(peer);
             }
+            self.traffic.connections(self.guard.connections(), self.guard.cut, self.guard.handshakes_failed);
             self.inbox.hand_over();
             self.read_burst();
             self.inbox.hand_over();
@@ -250,7 +260,10 @@ impl Carrier {
             return;
         };
         match send_frames(&self.sockets.router, routing_id, message) {
-            Ok(size) => self.guard.has_sent(&link, size),
+            Ok(size) => {
+                self.traffic.sent(size.bytes);
+                self.guard.has_sent(&link, size);
+            }
             // Its queue is full. It may read on later, but this message is lost.
             Err(zmq::Error::EAGAIN) => {
                 self.inbox.put_unreachable(peer);
@@ -273,7 +286,10 @@ impl Carrier {
     fn publish(&mut self, published: Option<Published>) {
         let Some((topic, message)) = published else { return };
         match send_frames(&self.sockets.publisher, topic.as_bytes(), &message) {
-            Ok(size) => self.guard.has_published(size.with_frame(topic.len())),
+            Ok(size) => {
+                self.traffic.published(size.bytes);
+                self.guard.has_published(size.with_frame(topic.len()));
+            }
             Err(error) => tracing::error!(topic, %error, "failed to publish an event"),
         }
     }
@@ -299,6 +315,7 @@ impl Carrier {
     }
 
     fn take(&mut self, frames: &mut Frames) {
+        self.traffic.received(frames.size.bytes);
         let first = (frames.size.frames > 0).then_some(&mut frames.header);
         let sender = self.roles.sender(&frames.routing_id, first);
         let user = sender.as_ref().map(|sender| sender.user.as_str());
@@ -383,11 +400,13 @@ impl Carrier {
     }
 
     fn counts(&self) -> PeerCounts {
+        let counts = self.traffic.counts();
+        let refusals = counts.refusals.into_iter().filter(|&(_, count)| count > 0);
         PeerCounts {
-            connections: self.guard.connections() as u64,
-            connections_cut: self.guard.cut,
-            handshakes_failed: self.guard.handshakes_failed,
-            refusals: self.refusals.by_code(),
+            connections: counts.connections,
+            connections_cut: counts.connections_cut,
+            handshakes_failed: counts.handshakes_failed,
+            refusals: refusals.map(|(code, count)| RefusalCount { code: code.to_owned(), count }).collect(),
         }
     }
 

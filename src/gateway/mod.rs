@@ -26,6 +26,7 @@ mod stir;
 mod summary;
 mod tcp;
 mod templates;
+mod traffic;
 mod zap;
 
 use std::fmt;
@@ -53,6 +54,7 @@ pub use explained::step_explained;
 pub use inbound::check_request;
 pub use summary::step_counts;
 pub use templates::TemplateParser;
+pub use traffic::{Traffic, TrafficCounts};
 
 /// How to start a gateway.
 #[derive(Clone, Debug)]
@@ -221,6 +223,7 @@ pub struct Gateway {
     outbox: Outbox,
     answers: Answers,
     budget: Arc<Budget>,
+    traffic: Arc<Traffic>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -238,9 +241,10 @@ impl Gateway {
         let inbox = Inbox::new(inbox, arrived, options.inbox_events_max, budget.clone());
         let answers = Answers::new();
         let carrier = Carrier::new(options, sockets, outgoing, wake.clone(), stir, inbox, answers.clone());
+        let traffic = carrier.traffic();
         let builder = std::thread::Builder::new().name("gateway".to_owned());
         let thread = builder.spawn(move || carrier.run()).map_err(Error::Thread)?;
-        Ok(Gateway { endpoints, outbox: Outbox { parcels, wake }, answers, budget, thread: Some(thread) })
+        Ok(Gateway { endpoints, outbox: Outbox { parcels, wake }, answers, budget, traffic, thread: Some(thread) })
     }
 
     /// Where peers connect to.
@@ -261,6 +265,11 @@ impl Gateway {
     /// Where the bytes of messages are given back that are done with.
     pub fn budget(&self) -> Arc<Budget> {
         self.budget.clone()
+    }
+
+    /// What comes and goes.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.traffic.clone()
     }
 
     /// Sends what was handed over before, closes the sockets and waits for the thread. Peers that do not take their

@@ -25,6 +25,24 @@ impl Distribution {
         self.counts[bucket(value)] += 1;
     }
 
+    /// Forgets all values.
+    pub fn clear(&mut self) {
+        self.counts.fill(0);
+    }
+
+    /// The bound up to which this share of the values is; 0 when there are none.
+    pub fn quantile(&self, share: f64) -> u64 {
+        let count: u64 = self.counts.iter().sum();
+        // Rounded up, and 2^53 values are not reached.
+        let wanted = (count as f64 * share).ceil() as u64;
+        let mut passed = 0;
+        let found = self.counts.iter().position(|&count| {
+            passed += count;
+            passed >= wanted.max(1)
+        });
+        found.map_or(0, upper_bound)
+    }
+
     /// Those that are not empty, smallest first.
     pub fn buckets(&self) -> Vec<Bucket> {
         let counts = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
@@ -76,5 +94,9 @@ mod tests {
         }
         let buckets: Vec<(u64, u64)> = distribution.buckets().iter().map(|b| (b.up_to, b.count)).collect();
         assert_eq!(buckets, [(0, 1), (3, 2), (1_023, 2)]);
+        let quantiles = [0.0, 0.2, 0.21, 0.6, 0.61, 1.0].map(|share| distribution.quantile(share));
+        assert_eq!(quantiles, [0, 0, 3, 3, 1_023, 1_023]);
+        distribution.clear();
+        assert_eq!(distribution.quantile(0.5), 0);
     }
 }

@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::gathered::Gathered;
 use super::health::{Health, Postgres};
 use super::inbox;
+use super::metrics::{Numbers, Question};
 use super::reads::Reads;
 use super::recovery::Recovery;
 use super::writer::{Group, Verdict};
@@ -34,6 +35,7 @@ const LOOK_UP_MS: u64 = 1_000;
 const STALL_MS: u64 = 2 * LOOK_UP_MS;
 
 /// What the rest of the server tells the loop.
+#[derive(Debug)]
 pub(crate) enum Input {
     /// The writer is done with the group in flight.
     Written(Verdict),
@@ -43,6 +45,8 @@ pub(crate) enum Input {
     Postgres(Postgres),
     /// Say that the loop turns.
     Turn(oneshot::Sender<()>),
+    /// Somebody watches.
+    Look(Question),
     /// Hand out nothing any more, and end when no worker has anything to report, but within this time.
     Stop(Duration),
 }
@@ -70,6 +74,7 @@ pub(crate) struct Parts {
     pub outbox: Outbox,
     pub reads: Reads,
     pub health: Health,
+    pub numbers: Numbers,
     pub recovery: Recovery,
     /// Told what became of the inbox rows that were handed in.
     pub inbox: UnboundedSender<inbox::Handed>,
@@ -141,12 +146,7 @@ impl Loop<'_> {
         self.excuse_stall(heard_all);
         self.send_at_once();
         match verdict {
-            Some(Verdict::Committed) => {
-                if let Some((since, saves)) = self.in_flight.as_ref().and_then(|group| group.handed_over) {
-                    self.parts.health.note_commit(saves, since.elapsed());
-                }
-                self.release_in_flight();
-            }
+            Some(Verdict::Committed { rows }) => self.committed(rows),
             Some(Verdict::Refused(error)) => {
                 if let Err(error) = self.start_over(&error) {
                     return Some(End::Failed(error));
@@ -166,6 +166,7 @@ impl Loop<'_> {
             self.parts.engine.pass_deadlines(now, &mut self.gathering.effects);
         }
         self.decide([]);
+        self.parts.numbers.note_steps(&self.parts.engine);
         self.stopping = self.is_drained();
         if !self.waits_for_company() {
             self.hand_over();
@@ -280,13 +281,21 @@ impl Loop<'_> {
             // They stay in the inbox for the next broker.
             Input::Answer(Event::InboxTaken { .. }) if self.stop_by.is_some() => {}
             Input::Answer(event) => events.push_back(event),
-            Input::Postgres(state) => self.parts.health.set_postgres(state),
+            Input::Postgres(state) => {
+                self.parts.health.set_postgres(state);
+                self.parts.numbers.shared().set_postgres(state == Postgres::Up);
+            }
             // Whoever asked may not wait any more.
             Input::Turn(tell) => drop(tell.send(())),
+            Input::Look(question) => {
+                let now = self.parts.clock.now();
+                self.parts.numbers.answer(question, &self.parts.engine, now);
+            }
             Input::Stop(limit) => {
                 self.stop_by = Some(Instant::now() + limit);
                 self.parts.engine.drain();
                 self.parts.health.set_draining();
+                self.parts.numbers.shared().set_draining();
             }
         }
     }
@@ -386,6 +395,7 @@ impl Loop<'_> {
             }
             self.gathering.effects.saves.append(&mut effects.saves);
             self.gathering.effects.deliveries.append(&mut effects.deliveries);
+            self.gathering.effects.marks.append(&mut effects.marks);
             self.gathering.events.push(event);
         } else {
             engine.handle(now, event.clone(), &mut self.gathering.effects);
@@ -408,6 +418,7 @@ impl Loop<'_> {
         let mut saves = std::mem::take(&mut gathered.effects.saves);
         let now = self.parts.clock.now().mono;
         for save in &mut saves {
+            gathered.tally.add(save);
             if let Save::Command(command) = save {
                 command.duration_ms = u32::try_from(now.since(command.taken)).unwrap_or(u32::MAX);
             }
@@ -425,7 +436,20 @@ impl Loop<'_> {
         let _ = self.parts.writer.send(group);
     }
 
-    /// The group is durable: what it allows may leave.
+    /// The group in flight is durable: it counts, and what it allows may leave.
+    pub(super) fn committed(&mut self, rows: u32) {
+        if let Some(group) = &self.in_flight
+            && let Some((since, saves)) = group.handed_over
+        {
+            let took = since.elapsed();
+            self.parts.health.note_commit(saves, took);
+            let (engine, marks) = (&self.parts.engine, &group.effects.marks);
+            self.parts.numbers.group_committed(engine, marks, &group.tally, rows, took);
+        }
+        self.release_in_flight();
+    }
+
+    /// What the group in flight allows may leave.
     pub(super) fn release_in_flight(&mut self) {
         let Some(group) = self.in_flight.take() else { return };
         if !group.inbox_rows.is_empty() {

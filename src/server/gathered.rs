@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tasker_engine::{Deliver, Effects, Event, Reply, Save};
 
 use super::admission::Weight;
+use super::metrics::Tally;
 use crate::gateway::Outgoing;
 
 /// How long the closing of a batch waits for other things to be committed with. A worker closes a batch right after its
@@ -29,6 +30,8 @@ pub(super) struct Gathered {
     closings_since: Option<Instant>,
     /// When the writer got it, and how much there was to save.
     pub handed_over: Option<(Instant, usize)>,
+    /// What its rows tell.
+    pub tally: Tally,
 }
 
 impl Gathered {

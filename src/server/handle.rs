@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::event_loop::Input;
+use super::metrics::Observer;
 use crate::gateway::Desk;
 
 /// How far a broker is.
@@ -53,6 +54,8 @@ struct Shared {
 pub struct Inside {
     /// Takes the commands of clients.
     pub desk: Desk,
+    /// Reads what is counted.
+    pub observer: Observer,
     /// The broker process.
     pub broker_id: Uuid,
     /// The lease epoch.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use super::event_loop::Input;
+use super::metrics::Metrics;
 use crate::gateway;
 use crate::store;
 
@@ -45,7 +46,13 @@ pub(super) struct Told {
 }
 
 /// Looks until the loop is gone, which tells what became of the rows.
-pub(super) async fn run(pool: PgPool, inputs: UnboundedSender<Input>, told: Told, payload_bytes_max: usize) {
+pub(super) async fn run(
+    pool: PgPool,
+    inputs: UnboundedSender<Input>,
+    told: Told,
+    payload_bytes_max: usize,
+    metrics: Arc<Metrics>,
+) {
     let Told { mut fates, announced } = told;
     let mut handed: HashSet<i64> = HashSet::new();
     loop {
@@ -58,13 +65,15 @@ pub(super) async fn run(pool: PgPool, inputs: UnboundedSender<Input>, told: Told
         }
         let in_flight: Vec<i64> = handed.iter().copied().collect();
         match store::take_inbox(&pool, ROWS_MAX, &in_flight).await {
-            Ok(rows) if rows.is_empty() => {
+            Ok(found) if found.rows.is_empty() => {
+                metrics.inbox_seen(0);
                 let again = Instant::now() + PAUSE_ANNOUNCED;
                 if timeout(PAUSE, announced.notified()).await.is_ok() {
                     sleep_until(again).await;
                 }
             }
-            Ok(rows) => {
+            Ok(store::InboxRows { rows, oldest_ms }) => {
+                metrics.inbox_seen(oldest_ms);
                 handed.extend(rows.iter().map(|(row, _)| *row));
                 let rows = rows.into_iter().map(|(row, request)| (row, checked(request, payload_bytes_max))).collect();
                 if inputs.send(Input::Answer(Event::InboxTaken { rows })).is_err() {

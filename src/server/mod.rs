@@ -11,6 +11,7 @@ mod gathered;
 mod handle;
 mod health;
 mod inbox;
+pub mod metrics;
 mod reads;
 mod recovery;
 mod replay;
@@ -38,6 +39,7 @@ use crate::security::Access;
 use crate::store;
 use clock::Clock;
 use event_loop::{End, Input, Parts};
+use metrics::{Metrics, Numbers, Observer};
 
 pub use handle::{Handle, Inside, Stage};
 
@@ -89,6 +91,7 @@ pub enum Error {
 pub struct Broker {
     endpoints: Endpoints,
     access: Option<Access>,
+    observer: Observer,
     inputs: UnboundedSender<Input>,
     handle: Handle,
     ended: Receiver<Option<Error>>,
@@ -134,13 +137,15 @@ impl Broker {
         let (groups, for_writer) = tokio::sync::mpsc::unbounded_channel();
         let renew_every = lease / 3;
         let health = health::Health::new(broker_id, epoch);
-        let writer = writing.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every));
+        let metrics = Arc::new(Metrics::new(broker_id, epoch, lease));
+        let observer = Observer::new(metrics.clone(), gateway.traffic(), inputs.clone());
+        let writer = writing.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every, metrics.clone()));
         let (inbox, removed) = tokio::sync::mpsc::unbounded_channel();
         let payload_bytes_max = usize::try_from(config.limits.payload_bytes_max).unwrap_or(usize::MAX);
-        runtime.spawn(upkeep::run(pool.clone()));
+        runtime.spawn(upkeep::run(pool.clone(), metrics.clone()));
         let announced = Arc::new(Notify::new());
         let told = inbox::Told { fates: removed, announced: announced.clone() };
-        runtime.spawn(inbox::run(pool.clone(), inputs.clone(), told, payload_bytes_max));
+        runtime.spawn(inbox::run(pool.clone(), inputs.clone(), told, payload_bytes_max, metrics.clone()));
         let results_bytes_max = config.limits.message_bytes_max;
         let reads = reads::Reads::new(
             runtime.handle().clone(),
@@ -164,6 +169,7 @@ impl Broker {
             outbox,
             reads,
             health,
+            numbers: Numbers::new(metrics),
             recovery,
             inbox,
             announced,
@@ -184,9 +190,16 @@ impl Broker {
         };
         let builder = std::thread::Builder::new().name("engine".to_owned());
         let thread = builder.spawn(work).map_err(Error::Thread)?;
-        handle.open(Inside { desk, broker_id, epoch, database_url: options.database_url, inputs: inputs.clone() });
+        handle.open(Inside {
+            desk,
+            observer: observer.clone(),
+            broker_id,
+            epoch,
+            database_url: options.database_url,
+            inputs: inputs.clone(),
+        });
         info!(%broker_id, work = ?endpoints.work, events = ?endpoints.events, "the broker is ready");
-        Ok(Broker { endpoints, access, inputs, handle, ended, thread: Some(thread) })
+        Ok(Broker { endpoints, access, observer, inputs, handle, ended, thread: Some(thread) })
     }
 
     /// Where peers connect to.
@@ -197,6 +210,11 @@ impl Broker {
     /// The list of peers in force, to be exchanged; none when no keys are demanded.
     pub fn access(&self) -> Option<&Access> {
         self.access.as_ref()
+    }
+
+    /// Watches the broker, for as long as anybody likes.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     /// Gets a message when the broker has ended: the reason, if it ended by itself.

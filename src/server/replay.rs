@@ -26,6 +26,7 @@ impl Loop<'_> {
     /// Handles everything that is not durable again, one event a group.
     pub(super) fn start_over(&mut self, refusal: &store::Error) -> Result<(), Error> {
         warn!(error = %refusal, "the database refused a commit group; its events are handled again one by one");
+        self.parts.numbers.shared().group_refused();
         let refused = self.in_flight.take().unwrap_or_default();
         let gathered = std::mem::take(&mut self.gathering);
         let deliveries = refused.effects.deliveries.iter().chain(&gathered.effects.deliveries);
@@ -47,6 +48,7 @@ impl Loop<'_> {
         let mut effects = Effects::default();
         let mut engine = self.parts.recovery.recover(now, &mut effects)?;
         engine.succeed(now, &self.parts.engine, undecided, &mut effects);
+        self.parts.numbers.follow(&engine);
         self.parts.engine = engine;
         self.gathering.effects = effects;
         Ok(())
@@ -105,12 +107,13 @@ impl Loop<'_> {
             return Ok(None);
         }
         match self.verdict() {
-            Verdict::Committed => {
-                self.release_in_flight();
+            Verdict::Committed { rows } => {
+                self.committed(rows);
                 Ok(None)
             }
             Verdict::Failed(error) => Err(error),
             Verdict::Refused(refusal) => {
+                self.parts.numbers.shared().group_refused();
                 let refused = self.in_flight.take().unwrap_or_default();
                 self.gathering.messages.extend(refused.messages);
                 Ok(Some((refused.effects, refusal)))

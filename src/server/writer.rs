@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tasker_engine::Save;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use super::event_loop::Input;
 use super::health::Postgres;
+use super::metrics::Metrics;
 use crate::store;
 
 /// First pause before a connection is tried again; doubles up to [`PAUSE_MAX`].
@@ -39,8 +41,8 @@ pub(crate) struct Group {
 /// What became of a group.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// It is durable.
-    Committed,
+    /// It is durable, with so many rows.
+    Committed { rows: u32 },
     /// The database refused a row of it; nothing of it is there.
     Refused(store::Error),
     /// No further group can be written.
@@ -53,6 +55,7 @@ pub(crate) async fn run(
     mut groups: UnboundedReceiver<Group>,
     inputs: UnboundedSender<Input>,
     renew_every: Duration,
+    metrics: Arc<Metrics>,
 ) {
     let mut lost = false;
     let mut sight = Sight { inputs: inputs.clone(), down: false };
@@ -63,7 +66,7 @@ pub(crate) async fn run(
             Ok(Some(group)) => group,
             Ok(None) => break,
             Err(_) => {
-                if !keep_lease(&mut writer, &mut sight).await {
+                if !keep_lease(&mut writer, &mut sight, &metrics).await {
                     lost = true;
                     break;
                 }
@@ -72,6 +75,9 @@ pub(crate) async fn run(
         };
         let verdict = write(&mut writer, &group, &mut sight).await;
         lost = matches!(verdict, Verdict::Failed(_));
+        if let Verdict::Committed { .. } = verdict {
+            metrics.lease_extended();
+        }
         // The loop may have ended; then nobody asks any more.
         let _ = inputs.send(Input::Written(verdict));
         if lost {
@@ -144,7 +150,7 @@ async fn write(writer: &mut store::Writer, group: &Group, sight: &mut Sight) -> 
     let mut pause = PAUSE_MIN;
     loop {
         match outcome {
-            Ok(_) => return Verdict::Committed,
+            Ok(committed) => return Verdict::Committed { rows: committed.rows },
             Err(store::Error::Unavailable { .. }) => {}
             Err(error @ store::Error::Refused { .. }) => return Verdict::Refused(error),
             Err(error) => return Verdict::Failed(error.into()),
@@ -157,10 +163,14 @@ async fn write(writer: &mut store::Writer, group: &Group, sight: &mut Sight) -> 
 }
 
 /// Renews the lease of an idle broker. `false` when it is lost.
-async fn keep_lease(writer: &mut store::Writer, sight: &mut Sight) -> bool {
+async fn keep_lease(writer: &mut store::Writer, sight: &mut Sight, metrics: &Metrics) -> bool {
     match sight.of(PATIENCE_MIN, writer.renew()).await {
+        Ok(()) => {
+            metrics.lease_extended();
+            true
+        }
         // The next commit, or the next renewal, tries again; until the lease has run out nobody else writes.
-        Ok(()) | Err(store::Error::Unavailable { .. }) => true,
+        Err(store::Error::Unavailable { .. }) => true,
         Err(error) => {
             let _ = sight.inputs.send(Input::Written(Verdict::Failed(error.into())));
             false

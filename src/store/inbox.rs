@@ -13,18 +13,28 @@ use super::json::JsonBytes;
 /// A row by its number: the request, or why it is none.
 pub type InboxRow = (i64, Result<TaskRequest, Refusal>);
 
+/// What a look at the inbox finds.
+#[derive(Debug)]
+pub struct InboxRows {
+    /// Requests that wait, oldest first.
+    pub rows: Vec<InboxRow>,
+    /// For how long the first of them has waited, in milliseconds; 0 when there is none.
+    pub oldest_ms: u64,
+}
+
 /// Requests that wait, oldest first, without those in `in_flight`: the rows that were taken before and whose commit, which
 /// removes them ([`tasker_engine::Save::InboxTaken`]), is still under way. A cursor would not do in place of `in_flight`,
 /// because rows become visible in the order of their commits, not of their numbers.
 ///
 /// Payloads are valid JSON objects, but nothing else about them has been checked. A row that cannot be read as a request
 /// comes with the reason, so that it holds up no other.
-pub async fn take_inbox(pool: &PgPool, limit: u32, in_flight: &[i64]) -> Result<Vec<InboxRow>, Error> {
+pub async fn take_inbox(pool: &PgPool, limit: u32, in_flight: &[i64]) -> Result<InboxRows, Error> {
     let query = sqlx::query(
         "SELECT inbox_id, namespace, name, version, context, idempotency_key, priority, bypass_steps, initiator,
              source_system, reason, tags, correlation_id, options, traceparent, tracestate,
              CASE WHEN isfinite(run_at) THEN (extract(epoch FROM run_at) * 1000)::bigint END AS run_at_ms,
-             isfinite(run_at) IS FALSE AS is_endless
+             isfinite(run_at) IS FALSE AS is_endless,
+             (extract(epoch FROM clock_timestamp() - submitted_at) * 1000)::bigint AS waited_ms
          FROM tasker.task_inbox WHERE refusal IS NULL AND inbox_id <> ALL ($2)
          ORDER BY inbox_id LIMIT $1 FOR UPDATE SKIP LOCKED",
     )
@@ -33,7 +43,11 @@ pub async fn take_inbox(pool: &PgPool, limit: u32, in_flight: &[i64]) -> Result<
     let mut session = Reader::take(pool).await?;
     let rows = within(ANSWER_TIMEOUT, query.fetch_all(&mut *session)).await?;
     session.give_back();
-    rows.iter().map(|row| Ok((row.try_get("inbox_id")?, request(row)?))).collect()
+    let waited_ms = rows.first().map(|row| row.try_get::<i64, _>("waited_ms")).transpose()?;
+    Ok(InboxRows {
+        rows: rows.iter().map(|row| Ok((row.try_get("inbox_id")?, request(row)?))).collect::<Result<_, Error>>()?,
+        oldest_ms: waited_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0),
+    })
 }
 
 /// What there is under an idempotency key.

@@ -45,7 +45,7 @@ pub use dossier::{Dossier, EXCERPT_BYTES_MAX, Excerpt, Payload, StepLine, dossie
 pub use error::Error;
 pub use fleet::last_errors;
 pub use group::Group;
-pub use inbox::{Found, InboxRow, find_task, take_inbox};
+pub use inbox::{Found, InboxRow, InboxRows, find_task, take_inbox};
 pub use inspect::{StepView, TaskView, lookup_keys, ping, task_status};
 pub use lane::{Broker, claim};
 pub use listing::LIST_TIMEOUT;

@@ -19,10 +19,10 @@ async fn a_request_is_seen_when_its_transaction_commits_and_leaves_with_its_task
     .fetch_one(&mut *transaction)
     .await
     .unwrap();
-    assert!(take_inbox(&fixture.pool, 10, &[]).await.unwrap().is_empty());
+    assert!(take_inbox(&fixture.pool, 10, &[]).await.unwrap().rows.is_empty());
     transaction.commit().await.unwrap();
 
-    let taken = take_inbox(&fixture.pool, 10, &[]).await.unwrap();
+    let taken = take_inbox(&fixture.pool, 10, &[]).await.unwrap().rows;
     let (found, request) = &taken[0];
     let request = request.as_ref().unwrap();
     assert_eq!((taken.len(), *found), (1, row));
@@ -33,7 +33,7 @@ async fn a_request_is_seen_when_its_transaction_commits_and_leaves_with_its_task
     assert_eq!(request.bypass_steps, ["left"]);
     assert_eq!(request.labels.tags, ["x".into(), "y z".into()]);
     assert_eq!(request.labels.trace, TraceContext::of(Some("00-0af7-b7ad-01".into()), Some("congo=t61".into())));
-    assert!(take_inbox(&fixture.pool, 10, &[row]).await.unwrap().is_empty(), "in flight already");
+    assert!(take_inbox(&fixture.pool, 10, &[row]).await.unwrap().rows.is_empty(), "in flight already");
 
     let task = Save::Task(Box::new(fixture.task()));
     fixture.commit(&[task, Save::InboxTaken { row, refusal: None }]).await;
@@ -48,7 +48,7 @@ async fn a_refused_request_stays_with_its_reason_and_is_not_taken_again() {
         .await
         .unwrap();
     fixture.commit(&[Save::InboxTaken { row, refusal: Some("there is no such template".into()) }]).await;
-    assert!(take_inbox(&fixture.pool, 10, &[]).await.unwrap().is_empty());
+    assert!(take_inbox(&fixture.pool, 10, &[]).await.unwrap().rows.is_empty());
     assert_eq!(fixture.text("SELECT refusal FROM tasker.task_inbox").await, "there is no such template");
 }
 
@@ -85,7 +85,7 @@ async fn whoever_calls_as_before_there_were_traces_is_understood() {
     ] {
         fixture.execute(call).await;
     }
-    let taken = take_inbox(&fixture.pool, 10, &[]).await.unwrap();
+    let taken = take_inbox(&fixture.pool, 10, &[]).await.unwrap().rows;
     assert_eq!(taken.len(), 3);
     for (_, request) in taken {
         let labels = request.unwrap().labels;
