@@ -10,6 +10,7 @@ mod guard;
 pub mod json;
 mod listen;
 pub mod pages;
+pub mod metrics;
 mod probes;
 mod problem;
 pub mod redact;
