@@ -126,3 +126,21 @@ require_fuzz_tools() {
     cargo install --quiet --locked --root target/tools --version "$cargo_fuzz" cargo-fuzz
   }
 }
+
+# What checks metrics and alerting rules: `promtool`, of Debian's package `prometheus`. The package is unpacked under target/
+# and not installed, because installing it starts a server.
+require_promtool() {
+  PATH="$PWD/target/tools/bin:$PATH"
+  command -v promtool >/dev/null 2>&1 && return 0
+  command -v apt-get >/dev/null 2>&1 || fail "please install promtool (of Prometheus), then run this again"
+  say "fetching promtool"
+  local folder
+  folder=$(mktemp -d)
+  # Downloads are for everybody to read, and apt's own user has to write them.
+  chmod 755 "$folder"
+  (cd "$folder" && apt-get download prometheus >/dev/null 2>&1 && dpkg -x prometheus_*.deb .) ||
+    fail "failed to fetch the package prometheus; is the list of packages there (apt-get update)?"
+  mkdir -p target/tools/bin
+  cp "$folder/usr/bin/promtool" target/tools/bin/
+  rm -rf "$folder"
+}

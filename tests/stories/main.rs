@@ -13,6 +13,7 @@ mod idle;
 mod invariants;
 mod large_results;
 mod limit;
+mod metrics;
 mod operators;
 mod postgres_away;
 mod progress;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tasker_core::client::{self, Client, Command, Subscription};
 use tasker_core::config::Config;
 use tasker_core::protocol::*;
+use tasker_core::server::metrics::Observer;
 use tasker_core::server::{self, Broker, Options};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -67,6 +68,11 @@ impl Stage {
     /// Starts it again, where it was.
     pub fn start(&mut self) {
         self.broker = Some(start(&self.config, &self.database));
+    }
+
+    /// Watches the broker.
+    pub fn observer(&self) -> Observer {
+        self.broker.as_ref().expect("it runs").observer().clone()
     }
 
     pub fn gate(&self) -> Gate {
