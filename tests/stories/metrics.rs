@@ -390,9 +390,11 @@ fn the_dashboard_asks_what_can_be_answered() {
 #[test]
 fn the_rules_fire_when_they_should() {
     let promtool = tool("TASKER_TEST_PROMTOOL");
-    for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
-        let folder = repository("config/monitoring");
-        let output = Command::new(&promtool).args(arguments).current_dir(folder).output().expect("promtool is there");
-        succeeds(&arguments.join(" "), &output);
+    for arguments in
+        ["check rules alerts.yml", "test rules alerts_test.yml", "check config --syntax-only prometheus.yml"]
+    {
+        let mut command = Command::new(&promtool);
+        command.args(arguments.split(' ')).current_dir(repository("config/monitoring"));
+        succeeds(arguments, &command.output().expect("promtool is there"));
     }
 }
