@@ -11,6 +11,36 @@ use crate::time::Mono;
 /// Room for so many moments is kept while nothing waits; what a burst took beyond is given back.
 const MOMENTS_KEPT: usize = 1_024;
 
+/// Where a live step that has not ended can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Some parents are not satisfied.
+    Waiting,
+    /// Could run, if its task's `run_at` had come.
+    Scheduled,
+    Ready,
+    InProgress,
+    Retrying,
+    /// Nowhere any more; its count means nothing.
+    Ended,
+}
+
+/// Places, the last included.
+const PLACES: usize = Place::Ended as usize + 1;
+
+impl Place {
+    fn of(phase: Phase, is_due: bool) -> Place {
+        match phase {
+            Phase::Waiting => Place::Waiting,
+            Phase::Ready(_) if !is_due => Place::Scheduled,
+            Phase::Ready(_) => Place::Ready,
+            Phase::Dispatched(_) => Place::InProgress,
+            Phase::Retrying(_) => Place::Retrying,
+            Phase::Settled(_) | Phase::Failed | Phase::Cancelled => Place::Ended,
+        }
+    }
+}
+
 /// The counts, and the time of the pass that changes them.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
@@ -18,24 +48,17 @@ pub(crate) struct Census {
     pub now: Mono,
     /// By template index.
     templates: Vec<Counts>,
-    /// Steps of all templates that are ready, and that are with workers.
-    ready: u64,
-    in_progress: u64,
+    /// Steps of all templates.
+    steps: [u64; PLACES],
 }
 
-/// Live tasks of a template, and their steps that have not ended.
+/// Live tasks of a template, and their steps.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub tasks_pending: u64,
     pub tasks_in_progress: u64,
-    /// Some parents are not satisfied.
-    pub waiting: u64,
-    /// Could run, if their task's `run_at` had come.
-    pub scheduled: u64,
-    pub ready: u64,
-    pub in_progress: u64,
-    pub retrying: u64,
-    /// Since when those in `ready` are so.
+    steps: [u64; PLACES],
+    /// Since when those that are ready are so.
     ready_since: Moments,
 }
 
@@ -50,29 +73,32 @@ impl Census {
         &self.templates[template as usize]
     }
 
-    /// Steps that are ready.
-    pub fn ready(&self) -> u64 {
-        self.ready
+    /// Steps of all templates that are there.
+    pub fn steps(&self, place: Place) -> u64 {
+        self.steps[place as usize]
     }
 
-    /// Steps that are with workers.
-    pub fn in_progress(&self) -> u64 {
-        self.in_progress
-    }
-
-    /// A task has become live, with all of its steps.
+    /// A task has become live. What is ready of it is so from now on.
     pub fn enter(&mut self, task: &Task) {
         self.count_task(task.template_index, task.state(), 1);
-        for step in &*task.steps {
-            self.count_step(task, step.phase(), 1);
+        self.count_steps(task, 1);
+        if task.is_due() && task.counts.ready > 0 {
+            let counts = &mut self.templates[task.template_index as usize];
+            counts.ready_since.add(self.now, task.counts.ready);
         }
     }
 
     /// A task is about to be let go of.
     pub fn leave(&mut self, task: &Task) {
         self.count_task(task.template_index, task.state(), -1);
-        for step in &*task.steps {
-            self.count_step(task, step.phase(), -1);
+        self.count_steps(task, -1);
+        if task.is_due() && task.counts.ready > 0 {
+            let counts = &mut self.templates[task.template_index as usize];
+            for step in &*task.steps {
+                if let Phase::Ready(since) = step.phase() {
+                    counts.ready_since.remove(since);
+                }
+            }
         }
     }
 
@@ -83,9 +109,20 @@ impl Census {
     }
 
     /// A step of a live task goes from one phase to another.
-    pub fn step_moved(&mut self, task: &Task, from: Phase, to: Phase) {
-        self.count_step(task, from, -1);
-        self.count_step(task, to, 1);
+    pub fn step_moved(&mut self, template: u32, is_due: bool, from: Phase, to: Phase) {
+        let counts = &mut self.templates[template as usize];
+        let (before, after) = (Place::of(from, is_due) as usize, Place::of(to, is_due) as usize);
+        counts.steps[before] = counts.steps[before].wrapping_sub(1);
+        counts.steps[after] = counts.steps[after].wrapping_add(1);
+        self.steps[before] = self.steps[before].wrapping_sub(1);
+        self.steps[after] = self.steps[after].wrapping_add(1);
+        if is_due {
+            match (from, to) {
+                (Phase::Ready(since), _) => counts.ready_since.remove(since),
+                (_, Phase::Ready(since)) => counts.ready_since.add(since, 1),
+                _ => {}
+            }
+        }
     }
 
     fn count_task(&mut self, template: u32, state: TaskState, change: i64) {
@@ -98,93 +135,97 @@ impl Census {
         *count = count.wrapping_add_signed(change);
     }
 
-    fn count_step(&mut self, task: &Task, phase: Phase, change: i64) {
-        let counts = &mut self.templates[task.template_index as usize];
-        let count = match phase {
-            Phase::Waiting => &mut counts.waiting,
-            Phase::Ready(_) if !task.is_due() => &mut counts.scheduled,
-            Phase::Ready(since) => {
-                counts.ready_since.count(since, change);
-                self.ready = self.ready.wrapping_add_signed(change);
-                &mut counts.ready
+    fn count_steps(&mut self, task: &Task, sign: i64) {
+        let counts = &task.counts;
+        let ready = if task.is_due() { Place::Ready } else { Place::Scheduled };
+        let places = [
+            (Place::Waiting, counts.waiting),
+            (ready, counts.ready),
+            (Place::InProgress, counts.dispatched),
+            (Place::Retrying, counts.retrying),
+        ];
+        let of_template = &mut self.templates[task.template_index as usize].steps;
+        for (place, count) in places {
+            for steps in [&mut *of_template, &mut self.steps] {
+                steps[place as usize] = steps[place as usize].wrapping_add_signed(sign * i64::from(count));
             }
-            Phase::Dispatched(_) => {
-                self.in_progress = self.in_progress.wrapping_add_signed(change);
-                &mut counts.in_progress
-            }
-            Phase::Retrying(_) => &mut counts.retrying,
-            Phase::Settled(_) | Phase::Failed | Phase::Cancelled => return,
-        };
-        *count = count.wrapping_add_signed(change);
+        }
     }
 }
 
 impl Counts {
+    /// Steps that are there.
+    pub fn steps(&self, place: Place) -> u64 {
+        self.steps[place as usize]
+    }
+
     /// Since when the step waits that has been ready for the longest.
     pub fn oldest_ready(&self) -> Option<Mono> {
         self.ready_since.first()
     }
 }
 
-/// How many began at each moment and still wait. Costs nearly always a look at one end, because what began last is added
-/// and what began first leaves.
+/// How many began at each moment and still wait. Most of what begins is over in the same pass, and does not come into the
+/// queue; of the rest, nearly always the first leaves.
 #[derive(Debug, Default)]
 struct Moments {
-    /// In order of time; the first of them is not empty.
-    counts: VecDeque<(Mono, u32)>,
+    /// The latest moment, and how many began at it.
+    latest: (Mono, u32),
+    /// Those before it, in order of time; the first of them is not empty.
+    earlier: VecDeque<(Mono, u32)>,
     /// Of them, those that are: at most half.
     empty: usize,
 }
 
 impl Moments {
     fn first(&self) -> Option<Mono> {
-        self.counts.front().map(|&(at, _)| at)
+        let (latest, count) = self.latest;
+        self.earlier.front().map(|&(at, _)| at).or_else(|| (count > 0).then_some(latest))
     }
 
-    fn count(&mut self, at: Mono, change: i64) {
-        if change > 0 { self.add(at) } else { self.remove(at) }
-    }
-
-    fn add(&mut self, at: Mono) {
-        match self.place(at) {
-            Ok(place) => {
-                let count = &mut self.counts[place].1;
-                self.empty -= usize::from(*count == 0);
-                *count += 1;
+    /// Time never goes back.
+    fn add(&mut self, at: Mono, count: u32) {
+        if self.latest.0 != at {
+            if self.latest.1 > 0 {
+                self.earlier.push_back(self.latest);
             }
-            Err(place) => self.counts.insert(place, (at, 1)),
+            self.latest = (at, 0);
         }
+        self.latest.1 += count;
     }
 
     fn remove(&mut self, at: Mono) {
-        let place = self.place(at).expect("it was added at that moment");
-        let count = &mut self.counts[place].1;
+        if self.latest.0 == at {
+            self.latest.1 -= 1;
+        } else {
+            self.remove_earlier(at);
+        }
+    }
+
+    fn remove_earlier(&mut self, at: Mono) {
+        let place = match self.earlier.front() {
+            Some(&(first, _)) if first == at => 0,
+            Some(_) | None => {
+                let found = self.earlier.binary_search_by_key(&at, |&(at, _)| at);
+                found.expect("it was added at that moment")
+            }
+        };
+        let count = &mut self.earlier[place].1;
         *count -= 1;
         if *count > 0 {
             return;
         }
         self.empty += 1;
-        while self.counts.front().is_some_and(|&(_, count)| count == 0) {
-            self.counts.pop_front();
+        while self.earlier.front().is_some_and(|&(_, count)| count == 0) {
+            self.earlier.pop_front();
             self.empty -= 1;
         }
-        if self.empty * 2 > self.counts.len() {
-            self.counts.retain(|&(_, count)| count > 0);
+        if self.empty * 2 > self.earlier.len() {
+            self.earlier.retain(|&(_, count)| count > 0);
             self.empty = 0;
         }
-        if self.counts.is_empty() && self.counts.capacity() > MOMENTS_KEPT {
-            self.counts = VecDeque::new();
-        }
-    }
-
-    /// Where a moment is, or belongs.
-    fn place(&self, at: Mono) -> Result<usize, usize> {
-        match (self.counts.front(), self.counts.back()) {
-            (Some(&(first, _)), _) if first == at => Ok(0),
-            (_, Some(&(last, _))) if last == at => Ok(self.counts.len() - 1),
-            (_, Some(&(last, _))) if last < at => Err(self.counts.len()),
-            (None, _) | (_, None) => Err(0),
-            (Some(_), Some(_)) => self.counts.binary_search_by_key(&at, |&(at, _)| at),
+        if self.earlier.is_empty() && self.earlier.capacity() > MOMENTS_KEPT {
+            self.earlier = VecDeque::new();
         }
     }
 }
@@ -202,6 +243,7 @@ mod tests {
         fn moments_are_what_a_sorted_map_of_counts_says(ops in prop::collection::vec((any::<u8>(), 0_u64..20), 0..300)) {
             let mut moments = Moments::default();
             let mut sorted: BTreeMap<Mono, u32> = BTreeMap::new();
+            let mut now = 0;
             for (kind, at) in ops {
                 // Of what waits, the first leaves more often than others.
                 let leaves = match kind % 4 {
@@ -211,7 +253,7 @@ mod tests {
                 };
                 match leaves {
                     Some(at) => {
-                        moments.count(at, -1);
+                        moments.remove(at);
                         let count = sorted.get_mut(&at).expect("it waits");
                         *count -= 1;
                         if *count == 0 {
@@ -219,12 +261,13 @@ mod tests {
                         }
                     }
                     None => {
-                        moments.count(Mono(at), 1);
-                        *sorted.entry(Mono(at)).or_default() += 1;
+                        now += u64::from(kind / 4 % 2);
+                        moments.add(Mono(now), 1 + u32::from(kind / 8 % 3));
+                        *sorted.entry(Mono(now)).or_default() += 1 + u32::from(kind / 8 % 3);
                     }
                 }
                 prop_assert_eq!(moments.first(), sorted.first_key_value().map(|(&at, _)| at));
-                prop_assert!(moments.counts.len() <= 2 * sorted.len(), "what has left is let go of");
+                prop_assert!(moments.earlier.len() <= 2 * sorted.len(), "what has left is let go of");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What an engine knows of itself in numbers, for whoever watches it. Costs what there are templates and workers, however
 //! many tasks live.
 
+use crate::census::Place;
 use crate::engine::Engine;
 use crate::report::{EngineFigures, HealthCounts, TemplateFigures, WorkerFigures};
 use crate::template::TemplateKey;
@@ -15,11 +16,11 @@ impl Engine {
                 key: self.registry.get(index).template.key.clone(),
                 tasks_pending: counts.tasks_pending,
                 tasks_in_progress: counts.tasks_in_progress,
-                steps_waiting: counts.waiting,
-                steps_scheduled: counts.scheduled,
-                steps_ready: counts.ready,
-                steps_in_progress: counts.in_progress,
-                steps_retrying: counts.retrying,
+                steps_waiting: counts.steps(Place::Waiting),
+                steps_scheduled: counts.steps(Place::Scheduled),
+                steps_ready: counts.steps(Place::Ready),
+                steps_in_progress: counts.steps(Place::InProgress),
+                steps_retrying: counts.steps(Place::Retrying),
                 oldest_ready_ms: counts.oldest_ready().map(|since| now.mono.since(since)),
             }
         });
@@ -47,8 +48,8 @@ impl Engine {
     pub fn health(&self) -> HealthCounts {
         HealthCounts {
             tasks: self.tasks.len() as u64,
-            steps_ready: self.census.ready(),
-            steps_in_progress: self.census.in_progress(),
+            steps_ready: self.census.steps(Place::Ready),
+            steps_in_progress: self.census.steps(Place::InProgress),
             steps_unfinished: self.steps_unfinished,
             workers: self.workers.len() as u64,
             slots: self.workers.iter().map(|worker| u64::from(worker.introduction.concurrency)).sum(),
@@ -60,7 +61,7 @@ impl Engine {
 
     /// Steps that are ready, and steps that are with workers.
     pub fn steps_now(&self) -> (u64, u64) {
-        (self.census.ready(), self.census.in_progress())
+        (self.census.steps(Place::Ready), self.census.steps(Place::InProgress))
     }
 
     /// Templates with waiting work that no connected worker serves, but for those of paused namespaces.

@@ -200,13 +200,14 @@ impl Task {
 
     /// Moves a step and keeps the counts and the ready list in line.
     pub fn apply(&mut self, number: u32, input: StepInput, census: &mut Census) -> Result<(), Illegal> {
+        let is_due = self.is_due();
         let step = &mut self.steps[number as usize];
         let before = step.phase();
         step.apply(input, census.now)?;
         let after = step.phase();
         *self.counts.of(before) -= 1;
         *self.counts.of(after) += 1;
-        census.step_moved(self, before, after);
+        census.step_moved(self.template_index, is_due, before, after);
         if matches!(after, Phase::Ready(_)) {
             self.ready.push_back(number);
         }
