@@ -126,6 +126,7 @@ impl Drop for Server {
 fn router(site: Arc<Site>) -> Router {
     let routes = Router::new()
         .merge(probes::routes())
+        .merge(metrics::routes())
         .merge(sessions::routes())
         .merge(events::routes())
         .nest("/api/v1", api::routes())

@@ -29,6 +29,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Every stage.
+    pub const ALL: [Stage; 5] = [Stage::Starting, Stage::Standby, Stage::Ready, Stage::Draining, Stage::Stopped];
+
     /// The name, in answers and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use tasker_core::ops::metrics::{Extent, Format, scrape};
 use tasker_core::protocol::*;
+use tasker_core::server;
 use uuid::Uuid;
 
 use crate::invariants;
@@ -72,6 +73,11 @@ const COUNTED: &[(&str, &str)] = &[
     ("operator_actions_total{operation=cancel}", "{acts} WHERE operation = 'cancel'"),
     ("operator_actions_total{operation=retry}", "{acts} WHERE operation = 'retry'"),
     ("operator_actions_total{operation=resolve}", "{acts} WHERE operation = 'resolve'"),
+    ("operator_actions_total{operation=pause}", "SELECT count(*) FROM tasker.fleet_actions WHERE operation = 'pause'"),
+    (
+        "operator_actions_total{operation=resume}",
+        "SELECT count(*) FROM tasker.fleet_actions WHERE operation = 'resume'",
+    ),
     ("batches_dispatched_total", "SELECT count(*) FROM tasker.batches"),
     ("batches_closed_total{state=completed}", "{closings} WHERE state = 'completed'"),
     ("batches_closed_total{state=failed}", "{closings} WHERE state = 'failed'"),
@@ -148,7 +154,8 @@ impl Samples {
 
 fn text(stage: &Stage, extent: Extent, format: Format) -> String {
     let observer = stage.observer();
-    stage.database.run(scrape(&observer, extent, format)).expect("it can be written")
+    let text = scrape(server::Stage::Ready, Some(&observer), extent, format);
+    stage.database.run(text).expect("it can be written")
 }
 
 fn samples(stage: &Stage) -> Samples {

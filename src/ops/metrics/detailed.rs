@@ -6,11 +6,11 @@ use std::fmt;
 use prometheus_client::registry::Unit;
 use tasker_engine::{StepEnd, TemplateFigures};
 
-use super::Scrape;
+use super::Inside;
 use super::page::{Labels, Page};
 use crate::server::metrics::{TASK_ENDS, TemplateCounts};
 
-impl Scrape {
+impl Inside {
     pub(super) fn write_detailed(&self, page: &mut Page<'_>) -> fmt::Result {
         let Some(figures) = &self.figures else { return Ok(()) };
         let templates = || figures.engine.templates.iter().zip(&figures.templates);

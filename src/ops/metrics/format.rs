@@ -11,9 +11,9 @@ pub enum Format {
 
 impl Format {
     /// The one that an `Accept` header asks for: OpenMetrics when it is named and nothing in plain text is liked better.
-    pub fn accepted(accept: Option<&str>) -> Format {
+    pub fn accepted(accept: &str) -> Format {
         let wish = |wanted: &str| {
-            let ranges = accept.unwrap_or_default().split(',').filter_map(|range| {
+            let ranges = accept.split(',').filter_map(|range| {
                 let mut parts = range.split(';').map(str::trim);
                 let named = parts.next()?.eq_ignore_ascii_case(wanted);
                 let quality = parts.find_map(|part| part.strip_prefix("q=")).unwrap_or("1");
@@ -43,14 +43,14 @@ mod tests {
         let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
                           text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         for (accept, expected) in [
-            (Some(prometheus), Format::OpenMetrics),
-            (Some("application/openmetrics-text; version=1.0.0; charset=utf-8"), Format::OpenMetrics),
-            (Some("text/plain;q=0.9, application/openmetrics-text;q=0.2"), Format::Prometheus),
-            (Some("application/openmetrics-text;q=0"), Format::Prometheus),
-            (Some("application/openmetrics-text;q=much"), Format::Prometheus),
-            (Some("*/*"), Format::Prometheus),
-            (Some(",;,q=1"), Format::Prometheus),
-            (None, Format::Prometheus),
+            (prometheus, Format::OpenMetrics),
+            ("application/openmetrics-text; version=1.0.0; charset=utf-8", Format::OpenMetrics),
+            ("text/plain;q=0.9, application/openmetrics-text;q=0.2", Format::Prometheus),
+            ("application/openmetrics-text;q=0", Format::Prometheus),
+            ("application/openmetrics-text;q=much", Format::Prometheus),
+            ("*/*", Format::Prometheus),
+            (",;,q=1", Format::Prometheus),
+            ("", Format::Prometheus),
         ] {
             assert_eq!(Format::accepted(accept), expected, "{accept:?}");
         }

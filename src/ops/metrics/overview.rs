@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus_client::registry::Unit;
 use tasker_engine::{StepEnd, TemplateFigures};
 
-use super::Scrape;
+use super::Inside;
 use super::page::{Labels, MICROSECONDS, ONES, Page};
 use crate::server::metrics::TASK_ENDS;
 
@@ -38,7 +38,7 @@ impl Live {
     }
 }
 
-impl Scrape {
+impl Inside {
     pub(super) fn write_state(&self, page: &mut Page<'_>) -> fmt::Result {
         let counts = &self.counts;
         let broker_id = counts.broker_id.to_string();
