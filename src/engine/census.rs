@@ -29,10 +29,10 @@ pub(crate) enum Place {
 const PLACES: usize = Place::Ended as usize + 1;
 
 impl Place {
-    fn of(phase: Phase, is_due: bool) -> Place {
+    /// Of a step whose task's time has come.
+    fn of(phase: Phase) -> Place {
         match phase {
             Phase::Waiting => Place::Waiting,
-            Phase::Ready(_) if !is_due => Place::Scheduled,
             Phase::Ready(_) => Place::Ready,
             Phase::Dispatched(_) => Place::InProgress,
             Phase::Retrying(_) => Place::Retrying,
@@ -110,18 +110,22 @@ impl Census {
 
     /// A step of a live task goes from one phase to another.
     pub fn step_moved(&mut self, template: u32, is_due: bool, from: Phase, to: Phase) {
+        let (mut before, mut after) = (Place::of(from), Place::of(to));
         let counts = &mut self.templates[template as usize];
-        let (before, after) = (Place::of(from, is_due) as usize, Place::of(to, is_due) as usize);
-        counts.steps[before] = counts.steps[before].wrapping_sub(1);
-        counts.steps[after] = counts.steps[after].wrapping_add(1);
-        self.steps[before] = self.steps[before].wrapping_sub(1);
-        self.steps[after] = self.steps[after].wrapping_add(1);
         if is_due {
-            match (from, to) {
-                (Phase::Ready(since), _) => counts.ready_since.remove(since),
-                (_, Phase::Ready(since)) => counts.ready_since.add(since, 1),
-                _ => {}
+            if let Phase::Ready(since) = from {
+                counts.ready_since.remove(since);
             }
+            if let Phase::Ready(since) = to {
+                counts.ready_since.add(since, 1);
+            }
+        } else {
+            let early = |place| if place == Place::Ready { Place::Scheduled } else { place };
+            (before, after) = (early(before), early(after));
+        }
+        for steps in [&mut counts.steps, &mut self.steps] {
+            steps[before as usize] = steps[before as usize].wrapping_sub(1);
+            steps[after as usize] = steps[after as usize].wrapping_add(1);
         }
     }
 

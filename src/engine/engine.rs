@@ -231,7 +231,7 @@ impl Engine {
     pub(crate) fn end_task(&mut self, now: Now, id: TaskId, end: TaskState, out: &mut Effects) {
         let mut task = self.tasks.remove(&id).expect("only live tasks are ended");
         self.held_bytes -= task.held_bytes;
-        self.queues.let_go(&mut task);
+        self.queues.dequeue(&mut task);
         self.census.leave(&task);
         if let Some(start_at) = task.start_at {
             self.deadlines.remove(start_at, Deadline::Start(id));

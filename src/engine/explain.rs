@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::census::Place;
 use crate::delivery::{Deliver, Read, Reply};
 use crate::effect::Effects;
 use crate::engine::Engine;
@@ -205,7 +206,11 @@ impl Engine {
             state: task.state(),
             run_at: task.run_at,
             pause: self.pauses.get(namespace).cloned(),
-            namespace_ready: self.queues.tally_of(namespace).ready,
+            namespace_ready: self
+                .registry
+                .of_namespace(namespace)
+                .map(|index| self.census.of(index).steps(Place::Ready))
+                .sum(),
             serving,
             capabilities,
             steps: Vec::new(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::census::{Counts, Place};
 use crate::delivery::{Deliver, Notice, NoticeKind, Reply, WorkerMessage};
 use crate::effect::{Effects, Save};
 use crate::engine::{Engine, reason};
@@ -208,16 +209,19 @@ impl Engine {
     }
 
     fn report_of(&self, name: &Arc<str>, workers: u32) -> NamespaceReport {
-        let tally = self.queues.tally_of(name);
+        let templates: Vec<u32> = self.registry.of_namespace(name).collect();
+        let sum = |of: fn(&Counts) -> u64| templates.iter().map(|&index| of(self.census.of(index))).sum();
         NamespaceReport {
             name: name.clone(),
             pause: self.pauses.get(name).cloned(),
-            tasks: tally.tasks,
-            steps_ready: tally.ready,
-            steps_in_progress: tally.in_progress,
-            steps_waiting: tally.waiting,
+            tasks: sum(|counts| counts.tasks_pending + counts.tasks_in_progress),
+            steps_ready: sum(|counts| counts.steps(Place::Ready)),
+            steps_in_progress: sum(|counts| counts.steps(Place::InProgress)),
+            steps_waiting: sum(|counts| {
+                [Place::Waiting, Place::Scheduled, Place::Retrying].map(|place| counts.steps(place)).iter().sum()
+            }),
             workers,
-            templates: count(self.registry.of_namespace(name)),
+            templates: count(templates.len()),
         }
     }
 

@@ -67,7 +67,6 @@ mod status;
 mod step;
 mod submit;
 mod succession;
-mod tally;
 mod task;
 mod template;
 mod time;

@@ -99,7 +99,7 @@ impl Engine {
     fn let_go(&mut self, id: TaskId) {
         let mut task = self.tasks.remove(&id).expect("the caller has looked at it");
         self.held_bytes -= task.held_bytes;
-        self.queues.let_go(&mut task);
+        self.queues.dequeue(&mut task);
         self.census.leave(&task);
         let unfinished = task.steps.iter().filter(|step| !step.phase().state().is_final()).count();
         self.steps_unfinished -= unfinished as u64;

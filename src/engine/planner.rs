@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use crate::id::{RegistrationId, TaskId};
 use crate::line::{Line, Rank};
-use crate::tally::{Share, Tally};
 use crate::task::Task;
 use crate::workers::Workers;
 
@@ -49,7 +48,6 @@ struct NamespaceQueue {
     rotating: bool,
     /// It is kept out of `rotation`, so that planning costs nothing for it, whatever waits.
     paused: bool,
-    tally: Tally,
 }
 
 /// A task that may run a step, and the worker for it.
@@ -75,19 +73,13 @@ impl Queues {
         let next = self.namespaces.len();
         let namespace = *self.namespace_index.entry(namespace.clone()).or_insert(next);
         if namespace == next {
-            let tally = Tally::default();
-            self.namespaces.push(NamespaceQueue { heads: Line::new(), rotating: false, paused, tally });
+            self.namespaces.push(NamespaceQueue { heads: Line::new(), rotating: false, paused });
         }
         self.templates.push(TemplateQueue { namespace, tasks: Line::new(), heads: false });
     }
 
     /// Puts a task in line if it has ready steps and its time has come, and takes it out if not.
     pub fn place(&mut self, task: &mut Task) {
-        self.count(task, Share::of(task));
-        self.put(task);
-    }
-
-    fn put(&mut self, task: &mut Task) {
         if !task.is_due() || task.counts.ready == 0 {
             self.dequeue(task);
         } else if !task.queued {
@@ -96,14 +88,8 @@ impl Queues {
         }
     }
 
-    /// Takes a task out of line, and out of the tally: it is not live any more.
-    pub fn let_go(&mut self, task: &mut Task) {
-        self.dequeue(task);
-        self.count(task, Share::default());
-    }
-
     /// Takes a task out of line.
-    fn dequeue(&mut self, task: &mut Task) {
+    pub fn dequeue(&mut self, task: &mut Task) {
         if task.queued {
             task.queued = false;
             self.remove(rank(task), task.template_index);
@@ -114,14 +100,13 @@ impl Queues {
     /// nothing of it is ready.
     pub fn taken(&mut self, task: &mut Task) {
         task.taken += 1;
-        self.count(task, Share::of(task));
         if task.counts.ready == 0 {
             self.dequeue(task);
         } else if task.taken >= QUANTUM_STEPS {
             self.dequeue(task);
             task.taken = 0;
             task.turn = self.draw_turn();
-            self.put(task);
+            self.place(task);
         }
     }
 
@@ -192,17 +177,6 @@ impl Queues {
     /// Namespaces with templates.
     pub fn namespaces(&self) -> impl Iterator<Item = &Arc<str>> {
         self.namespace_index.keys()
-    }
-
-    /// How much there is of a namespace.
-    pub fn tally_of(&self, namespace: &str) -> Tally {
-        self.namespace_index.get(namespace).map_or_else(Tally::default, |&index| self.namespaces[index].tally)
-    }
-
-    fn count(&mut self, task: &mut Task, share: Share) {
-        let namespace = self.templates[task.template_index as usize].namespace;
-        self.namespaces[namespace].tally.exchange(task.share, share);
-        task.share = share;
     }
 
     fn insert(&mut self, rank: Rank, task: TaskId, template: u32) {

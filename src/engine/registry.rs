@@ -92,9 +92,9 @@ impl Registry {
         })
     }
 
-    /// How many templates a namespace has, each version for itself.
-    pub fn of_namespace(&self, namespace: &str) -> usize {
-        self.by_name.get(namespace).map_or(0, |names| names.values().map(Vec::len).sum())
+    /// The templates of a namespace, each version for itself.
+    pub fn of_namespace(&self, namespace: &str) -> impl Iterator<Item = u32> {
+        self.by_name.get(namespace).into_iter().flat_map(BTreeMap::values).flatten().copied()
     }
 
     /// Whether a capability covers a template.

@@ -20,7 +20,6 @@ use crate::id::TaskId;
 use crate::report::StepCounts;
 use crate::state::TaskState;
 use crate::step::{Illegal, Phase, Step, StepInput};
-use crate::tally::Share;
 use crate::template::Template;
 use crate::time::{Mono, Wall};
 
@@ -95,8 +94,6 @@ pub(crate) struct Task {
     pub taken: u32,
     /// Whether the planner has it in a queue.
     pub queued: bool,
-    /// Its part in the tally of its namespace.
-    pub share: Share,
     /// Payload that it keeps in memory: what its request brought, and results that steps wait for.
     pub held_bytes: u64,
     state: TaskState,
@@ -145,7 +142,6 @@ impl Task {
             turn: 0,
             taken: 0,
             queued: false,
-            share: Share::default(),
             held_bytes,
             state: TaskState::Pending,
         }

@@ -227,7 +227,12 @@ impl World {
         let reports = self.namespaces();
         for report in &reports {
             let counted = [report.tasks, report.steps_ready, report.steps_in_progress, report.steps_waiting];
-            assert_eq!(counted, found.get(&report.name).copied().unwrap_or_default(), "the tally of {}", report.name);
+            assert_eq!(
+                counted,
+                found.get(&report.name).copied().unwrap_or_default(),
+                "what is counted of {}",
+                report.name
+            );
             assert_eq!(report.pause, self.store.pauses.get(&report.name).cloned(), "the pause of {}", report.name);
         }
         assert_eq!(reports.iter().map(|report| report.tasks).sum::<u64>(), health.tasks);
