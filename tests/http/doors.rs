@@ -47,6 +47,25 @@ impl Guarded {
     }
 }
 
+#[test]
+fn metrics_are_for_whoever_may_look() {
+    let guarded = Guarded::open();
+    let visitor = guarded.visitor(TokenRole::Read);
+    for (path, sample) in
+        [("/metrics", "tasker_postgres_up 1.0"), ("/metrics/detailed", "# TYPE tasker_worker_state gauge")]
+    {
+        let plain = visitor.get(path);
+        assert_eq!((plain.status, plain.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
+        assert!(plain.text.lines().any(|line| line == sample), "{}", plain.text);
+        assert!(plain.text.contains("tasker_stage{stage=\"ready\"} 1"), "{}", plain.text);
+        let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+        let open = visitor.send(visitor.request(Method::GET, path).header("accept", accept));
+        let expected = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        assert_eq!((open.status, open.header("content-type")), (200, expected));
+        assert!(open.text.ends_with("# EOF\n"));
+    }
+}
+
 const SUBMISSION: &str = r#"{"namespace": "nowhere", "name": "nothing"}"#;
 
 fn register(visitor: &Visitor) -> Answer {
@@ -58,7 +77,7 @@ fn register(visitor: &Visitor) -> Answer {
 fn nobody_comes_in_without_a_token() {
     let guarded = Guarded::open();
     for visitor in [Visitor::of(&guarded.broker), Visitor::holding(&guarded.broker, "tsk_0123")] {
-        for path in ["/api/v1/workers", "/api/v1/templates", "/api/v1/events", "/api/v1/nothing", "/"] {
+        for path in ["/api/v1/workers", "/api/v1/events", "/api/v1/nothing", "/metrics", "/metrics/detailed", "/"] {
             let refused = visitor.get(path);
             assert_eq!(refused.problem(), (401, "unauthorized".to_owned()), "{path}");
             assert!(refused.header("www-authenticate").starts_with("Bearer"));

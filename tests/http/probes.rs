@@ -48,6 +48,10 @@ fn a_standby_lives_and_takes_no_work() {
     assert_eq!(says(&visitor, "/livez"), (200, "standby".to_owned()));
     assert_eq!(says(&visitor, "/startupz"), (200, "standby".to_owned()));
     assert_eq!(says(&visitor, "/readyz"), (503, "standby".to_owned()));
+    let metrics = visitor.get("/metrics");
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.text.contains("tasker_stage{stage=\"standby\"} 1"), "{}", metrics.text);
+    assert!(!metrics.text.contains("tasker_lease_epoch"), "it has no lease");
     let refused = visitor.get("/api/v1/workers");
     assert_eq!(refused.problem(), (503, "unavailable".to_owned()));
     assert_eq!(refused.header("retry-after"), "1");
