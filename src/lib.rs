@@ -1,5 +1,6 @@
 //! Tasker Core: a workflow orchestration broker over ZeroMQ and Postgres.
 
+pub mod archive;
 pub mod bench;
 pub mod cli;
 pub mod client;
