@@ -18,6 +18,7 @@
 //!
 //! A command that is ended by a signal ends like any program does (130 after Ctrl-C in a shell).
 
+mod archive;
 mod bench;
 mod broker;
 mod completions;
@@ -32,6 +33,7 @@ mod key;
 mod migrate;
 mod namespace;
 mod output;
+mod prune;
 mod reload;
 mod serve;
 mod step;
@@ -113,6 +115,11 @@ enum Command {
     Broker(broker::Arguments),
     /// Bring the database up to date
     Migrate(migrate::Arguments),
+    /// Let old tasks and records leave, by the ages of [retention]
+    Prune(prune::Arguments),
+    /// Look into files of tasks that have left the database
+    #[command(subcommand)]
+    Archive(archive::Command),
     /// Check, register and show templates
     #[command(subcommand)]
     Template(template::Command),
@@ -282,6 +289,8 @@ impl Cli {
             Command::Up(arguments) => arguments.run(global),
             Command::Broker(arguments) => arguments.run(global),
             Command::Migrate(arguments) => arguments.run(global),
+            Command::Prune(arguments) => arguments.run(global),
+            Command::Archive(command) => command.run(global),
             Command::Template(command) => command.run(global),
             Command::Task(command) => command.run(global),
             Command::Step(command) => command.run(global),

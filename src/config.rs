@@ -33,6 +33,8 @@ pub struct Config {
     pub security: Security,
     /// The database.
     pub database: Database,
+    /// How long what has ended is kept.
+    pub retention: Retention,
     /// Times and limits of the engine.
     pub engine: Engine,
     /// Limits at the door.
@@ -107,6 +109,30 @@ pub struct Database {
     pub read_connections: u32,
     /// How long a silent broker keeps its tasks.
     pub lease_seconds: u64,
+}
+
+/// `[retention]`: days that things are kept; 0 is for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Tasks that completed.
+    pub complete_days: u32,
+    /// Tasks that were cancelled.
+    pub cancelled_days: u32,
+    /// Tasks that an operator resolved.
+    pub resolved_days: u32,
+    /// Tasks that ended in error.
+    pub error_days: u32,
+    /// The log of commit groups.
+    pub group_log_days: u32,
+    /// The audit of commands.
+    pub commands_days: u32,
+    /// The ledger of results that were not simply accepted.
+    pub received_results_days: u32,
+    /// Idempotency keys of tasks that have left.
+    pub idempotency_keys_days: u32,
+    /// Where tasks are written to before they leave; empty for nowhere.
+    pub archive_dir: String,
 }
 
 /// `[engine]`, as in [`tasker_engine::Config`].

@@ -12,6 +12,9 @@ use crate::security::PublicKey;
 /// Longest path of a Unix socket that every system takes (`sun_path` has 108 bytes on Linux, NUL included).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
+/// Ages that anybody can mean: up to a century.
+const DAYS: RangeInclusive<u64> = 0..=36_500;
+
 type Problem = (&'static str, String);
 
 /// The first key that is out of its range, and why.
@@ -89,13 +92,21 @@ fn keys(config: &Config) -> Result<(), Problem> {
 }
 
 fn ranges(config: &Config) -> Result<(), Problem> {
-    let Config { broker, database, engine, http, limits, worker, .. } = config;
-    let ranges: [(&'static str, u64, RangeInclusive<u64>); 29] = [
+    let Config { broker, database, engine, http, limits, retention, worker, .. } = config;
+    let ranges: [(&'static str, u64, RangeInclusive<u64>); 37] = [
         ("broker.shutdown_timeout_seconds", broker.shutdown_timeout_seconds, 0..=3_600),
         ("database.read_connections", database.read_connections.into(), 1..=100),
         ("http.connections_max", http.connections_max.into(), 1..=10_000),
         ("http.read_connections", http.read_connections.into(), 1..=100),
         ("database.lease_seconds", database.lease_seconds, 3..=600),
+        ("retention.complete_days", retention.complete_days.into(), DAYS),
+        ("retention.cancelled_days", retention.cancelled_days.into(), DAYS),
+        ("retention.resolved_days", retention.resolved_days.into(), DAYS),
+        ("retention.error_days", retention.error_days.into(), DAYS),
+        ("retention.group_log_days", retention.group_log_days.into(), DAYS),
+        ("retention.commands_days", retention.commands_days.into(), DAYS),
+        ("retention.received_results_days", retention.received_results_days.into(), DAYS),
+        ("retention.idempotency_keys_days", retention.idempotency_keys_days.into(), DAYS),
         ("engine.heartbeat_ms", engine.heartbeat_ms, 1_000..=600_000),
         ("engine.worker_timeout_ms", engine.worker_timeout_ms, 3_000..=3_600_000),
         ("engine.recovery_grace_ms", engine.recovery_grace_ms, 0..=600_000),

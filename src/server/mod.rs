@@ -113,7 +113,7 @@ impl Broker {
             .enable_all()
             .build()
             .map_err(Error::Thread)?;
-        let config = options.config;
+        let Options { config, database_url } = options;
         let security =
             config.secret_key()?.map(|key| gateway::Security { key, access: Access::new(&config.security.peers) });
         let access = security.as_ref().map(|security| security.access.clone());
@@ -121,11 +121,11 @@ impl Broker {
         let lease = Duration::from_secs(config.database.lease_seconds);
         // The writer lives in the loop's own thread: between a decision and its commit nobody has to be woken.
         let writing = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
-        let claimed = writing.block_on(recovery::claim(&options.database_url, broker_id, lease, &handle))?;
+        let claimed = writing.block_on(recovery::claim(&database_url, broker_id, lease, &handle))?;
         let epoch = claimed.epoch();
         // The pool's upkeep runs in the runtime that it is made in.
         let _entered = runtime.enter();
-        let pool = store::pool(&options.database_url, config.database.read_connections)?;
+        let pool = store::pool(&database_url, config.database.read_connections)?;
         let mut effects = Effects::default();
         let engine = runtime.block_on(recovery::recover(&pool, &config, clock.now(), &mut effects))?;
 
@@ -142,7 +142,13 @@ impl Broker {
         let writer = writing.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every, metrics.clone()));
         let (inbox, removed) = tokio::sync::mpsc::unbounded_channel();
         let payload_bytes_max = usize::try_from(config.limits.payload_bytes_max).unwrap_or(usize::MAX);
-        runtime.spawn(upkeep::run(pool.clone(), metrics.clone()));
+        let retention = store::retention::Task::from(&config.retention);
+        runtime.spawn(upkeep::run(upkeep::Upkeep {
+            pool: pool.clone(),
+            database_url: database_url.clone(),
+            retention,
+            metrics: metrics.clone(),
+        }));
         let announced = Arc::new(Notify::new());
         let told = inbox::Told { fates: removed, announced: announced.clone() };
         runtime.spawn(inbox::run(pool.clone(), inputs.clone(), told, payload_bytes_max, metrics.clone()));
@@ -195,7 +201,7 @@ impl Broker {
             observer: observer.clone(),
             broker_id,
             epoch,
-            database_url: options.database_url,
+            database_url,
             inputs: inputs.clone(),
         });
         info!(%broker_id, work = ?endpoints.work, events = ?endpoints.events, "the broker is ready");

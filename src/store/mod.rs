@@ -27,6 +27,7 @@ mod measure;
 mod migrate;
 mod pages;
 mod recover;
+pub mod retention;
 mod rows;
 mod scratch;
 mod search;

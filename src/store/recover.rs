@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row, Transaction};
 use tasker_engine::{
     BatchId, BatchItem, BatchSnapshot, ItemRecord, Pause, RegistrationId, SettledKind, SettledSnapshot, StepSnapshot,
     TaskId, TaskLabels, TaskSnapshot, TaskState, TemplateKey, TraceContext, Wall, WorkerSnapshot,
@@ -57,7 +57,7 @@ pub async fn recover(pool: &PgPool, lane: i16) -> Result<Recovered, Error> {
 }
 
 async fn recover_by(session: &mut PgConnection, lane: i16) -> Result<Recovered, Error> {
-    let mut transaction = session.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut transaction = snapshot(session).await?;
     sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *transaction).await?;
     let templates = templates::all(&mut transaction).await?;
     let definitions = definitions(&mut transaction, Scope::Unfinished(lane)).await?;
@@ -72,6 +72,14 @@ async fn recover_by(session: &mut PgConnection, lane: i16) -> Result<Recovered, 
     let newest_batch = sqlx::query_scalar(newest).fetch_optional(&mut *transaction).await?.map(BatchId);
     transaction.commit().await?;
     Ok(Recovered { templates, tasks: tasks.snapshots, ended_tasks, batches, workers, newest_batch, pauses })
+}
+
+/// Begins a transaction with one view of the database. The lock comes before the view: while it is held, no partition takes
+/// the place of another, whose rows an older view would not have.
+async fn snapshot(session: &mut PgConnection) -> Result<Transaction<'_, Postgres>, Error> {
+    let mut transaction = session.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    sqlx::query("LOCK TABLE ONLY tasker.tasks IN ACCESS SHARE MODE").execute(&mut *transaction).await?;
+    Ok(transaction)
 }
 
 /// The templates of the tasks that have ended while a worker still had steps of them.

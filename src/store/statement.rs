@@ -62,6 +62,7 @@ pub(super) const PARTS: [Part; 17] = [
                 unnest({5}::integer[]) AS template_id) AS row
         )",
     },
+    // A task may have left by its age between the look at it and this group: a row of NULLs, which Postgres refuses.
     Part {
         parameters: 1,
         is_needed: |rows| !rows.reopened.is_empty(),
@@ -69,8 +70,8 @@ pub(super) const PARTS: [Part; 17] = [
             INSERT INTO tasker.task_reopenings (task_id, seq, lane, final_state, finished_seq, finished_at)
             SELECT task.task_id, fence.seq, fence.lane, task.final_state, task.finished_seq, task.finished_at
             FROM fence, (SELECT DISTINCT unnest({1}::uuid[]) AS task_id) AS row
-            JOIN tasker.tasks AS task ON task.task_id = row.task_id
-            WHERE task.final_state IS NOT NULL
+            LEFT JOIN tasker.tasks AS task ON task.task_id = row.task_id
+            WHERE task.task_id IS NULL OR task.final_state IS NOT NULL
         )",
     },
     Part {

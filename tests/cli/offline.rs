@@ -22,6 +22,8 @@ fn help_lists_every_subcommand_and_the_exit_codes() {
     let help = tasker(&["--help"]);
     assert_eq!(help.code, 0);
     for word in [
+        "prune",
+        "archive",
         "template",
         "task",
         "step",
@@ -66,6 +68,7 @@ fn bad_usage_ends_with_2_and_says_what_is_wrong() {
             "error: failed to read /no/such/file: No such file",
         ),
         (&["task", "list", "--limit", "0"], "0 is not in 1..=1000"),
+        (&["prune", "--older-than", "0d"], "expected days, 1d to 36500d"),
         (&["task", "list", "--state", "done"], "[possible values: pending, in_progress, complete"),
         (&["health", "--timeout", "5 s"], "none of the units ms, s, m, h, d"),
         (&["health", "--broker", "localhost"], "error: `localhost` cannot be connected to: "),

@@ -21,6 +21,7 @@ mod reconciliation;
 mod refusals;
 mod refused_rows;
 mod restart;
+mod retention;
 mod retries;
 mod security;
 mod stalled;

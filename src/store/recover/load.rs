@@ -1,10 +1,10 @@
 //! Gives one task back, for an operation on it or to tell what became of its steps.
 
 use bytes::Bytes;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use tasker_engine::{TaskId, TaskLabels, TaskSnapshot};
 
-use super::{Scope, Tasks, definitions};
+use super::{Scope, Tasks, definitions, snapshot};
 use crate::store::Error;
 use crate::store::connect::{ANSWER_TIMEOUT, Reader, within};
 
@@ -30,7 +30,7 @@ async fn read_task(pool: &PgPool, task: TaskId, results: bool) -> Result<Option<
 }
 
 async fn load_by(session: &mut PgConnection, task: TaskId, results: bool) -> Result<Option<TaskSnapshot>, Error> {
-    let mut transaction = session.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut transaction = snapshot(session).await?;
     let definitions = definitions(&mut transaction, Scope::Task(task.0)).await?;
     let mut tasks = Tasks::read(&mut transaction, Scope::Task(task.0), &definitions).await?;
     if !tasks.snapshots.is_empty() {
