@@ -36,6 +36,7 @@ mod output;
 mod prune;
 mod reload;
 mod serve;
+mod service;
 mod step;
 mod task;
 mod template;

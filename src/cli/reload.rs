@@ -7,6 +7,7 @@ use std::thread;
 use crossbeam_channel::Receiver;
 use tracing::{error, info, warn};
 
+use super::service;
 use crate::config::Config;
 use crate::security::{Access, Tokens};
 
@@ -25,7 +26,7 @@ impl Reload {
         let file = self.file.clone();
         let work = move || {
             for () in hangups {
-                reload(file.as_ref(), access.as_ref(), tokens.as_ref());
+                service::reloading(|| reload(file.as_ref(), access.as_ref(), tokens.as_ref()));
             }
         };
         thread::Builder::new().name("reload".to_owned()).spawn(work).map(drop)

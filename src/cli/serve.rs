@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::output::print;
 use super::reload::Reload;
-use super::{Exit, Failure, Format, Global};
+use super::{Exit, Failure, Format, Global, service};
 use crate::config::{Config, DatabaseUrl};
 use crate::server::{Broker, Handle};
 use crate::{ops, postgres};
@@ -80,6 +80,7 @@ pub(super) fn serve(
     prepare: impl FnOnce(&Broker) -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {
     let (signals, hangups) = listen(reload.is_none()).map_err(|error| broken("listen for signals", &error))?;
+    service::watch(front.handle.clone()).map_err(|error| broken("start a thread", &error))?;
     let (tell, started) = bounded(1);
     // On a thread of its own: a standby can wait for ever, and must still hear the signal.
     thread::spawn(move || {
@@ -92,6 +93,7 @@ pub(super) fn serve(
         }
         recv(signals) -> _ => {
             // Nothing was accepted yet. What was started ends with this process.
+            service::stops();
             info!("stopped before the broker was ready");
             return Ok(Exit::Done);
         }
@@ -112,6 +114,7 @@ pub(super) fn serve(
         }
         recv(running.broker.ended()) -> end => end.ok().flatten(),
     };
+    service::stops();
     let limit = running.shutdown_timeout;
     thread::spawn(move || match signals.recv_timeout(limit + ENDING) {
         Ok(name) => {

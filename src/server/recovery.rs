@@ -40,15 +40,17 @@ pub(super) async fn claim(
             Err(store::Error::Held { owner, remaining_ms, .. }) => {
                 if !waiting {
                     waiting = true;
-                    handle.set_stage(Stage::Standby);
                     info!(%owner, "another broker has the lane; waiting as its standby");
                 }
+                // At each look: whoever watches sees that it still does.
+                handle.set_stage(Stage::Standby);
                 let remaining = Duration::from_millis(u64::try_from(remaining_ms).unwrap_or(0));
                 tokio::time::sleep(remaining.clamp(STANDBY_WAIT_MIN, STANDBY_WAIT_MAX)).await;
             }
             // A start says what is wrong; a standby is there for when something goes wrong.
             Err(error @ store::Error::Unavailable { .. }) if waiting => {
                 warn!(%error, "failed to look at the lease; trying again");
+                handle.set_stage(Stage::Standby);
                 tokio::time::sleep(STANDBY_WAIT_MAX).await;
             }
             claimed => {

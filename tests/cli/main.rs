@@ -12,5 +12,6 @@ mod fake_broker;
 mod keys;
 mod offline;
 mod serve;
+mod service;
 mod tasker;
 mod top;
