@@ -114,6 +114,17 @@ require_test_tools() {
   install_missing
 }
 
+# What looking over units, images and manifests needs on top; the linters themselves are kept under target/.
+require_deploy_tools() {
+  missing=()
+  need binutils command -v objdump
+  need git command -v git
+  need python3 command -v python3
+  need python3-venv python3 -c 'import ensurepip, venv'
+  need systemd command -v systemd-analyze
+  install_missing
+}
+
 # What fuzzing needs on top: a C++ compiler for libFuzzer, and `cargo fuzz`, which is kept under target/.
 require_fuzz_tools() {
   missing=()
