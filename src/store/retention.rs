@@ -35,7 +35,7 @@ pub use report::{MonthReport, RecordsReport, Report, TableReport};
 /// The advisory lock of a run: any number that nothing else in the database uses.
 const LOCK: i64 = 0x7461_736b_7072_756e;
 
-/// How long a lock is waited for, in milliseconds. Whoever wants to write waits behind it as long.
+/// How long locks are waited for, in milliseconds, all together. Whoever wants to write waits behind them as long.
 const LOCK_WAIT_MS: u64 = 200;
 
 /// Until it is asked for again.
@@ -162,9 +162,9 @@ impl Run<'_> {
                 _ => None,
             };
             match survey.exchange(self.session, &scene, &live, archived.as_ref()).await? {
-                Exchange::Done => {
+                Exchange::Done(stood_still) => {
                     let tasks: u64 = survey.report.tasks_left.values().sum();
-                    info!(%month, tasks, "a month of tasks has left");
+                    info!(%month, tasks, ?stood_still, "a month of tasks has left");
                     survey.report.archive = archived.map(|archived| archived.file);
                     report.months.push(survey.report);
                     return Ok(None);
@@ -256,7 +256,13 @@ async fn children(session: &mut PgConnection, table: &str) -> Result<Vec<(String
     Ok(names.into_iter().filter_map(|name| Month::of_partition(&name).map(|month| (name, month))).collect())
 }
 
-/// Whether a lock was not free in time, or two waited for each other.
+/// The settings of a transaction whose first statement waits for locks.
+fn briefly() -> String {
+    format!("SET LOCAL lock_timeout = '{LOCK_WAIT_MS}ms'; SET LOCAL statement_timeout = '{LOCK_WAIT_MS}ms'")
+}
+
+/// Whether locks were not free in time, or two sessions waited for each other.
 fn is_lock_timeout(error: &StoreError) -> bool {
-    matches!(error, StoreError::Unavailable { sqlstate: Some(code), .. } if code == "55P03" || code == "40P01")
+    let codes = ["55P03", "57014", "40P01"];
+    matches!(error, StoreError::Unavailable { sqlstate: Some(code), .. } if codes.contains(&code.as_str()))
 }

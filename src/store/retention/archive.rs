@@ -65,7 +65,7 @@ fn documents(survey: &Survey, scene: &Scene) -> String {
     let (from, to) = survey.range();
     format!(
         "WITH page AS MATERIALIZED (
-             SELECT task.* FROM tasker.tasks AS task
+             SELECT task.* FROM {tasks} AS task
              WHERE task.task_id >= {from} AND task.task_id < {to} AND task.task_id > $1 AND {leaving}
              ORDER BY task.task_id LIMIT $2
          ), span AS MATERIALIZED (
@@ -73,10 +73,10 @@ fn documents(survey: &Survey, scene: &Scene) -> String {
                     tasker.uuid_at(max(finished_at) + interval '5 minutes') AS last
              FROM page WHERE final_state = 'cancelled'
          ), given AS MATERIALIZED (
-             SELECT task_id, batch_id FROM tasker.step_outcomes
+             SELECT task_id, batch_id FROM {outcomes}
              WHERE task_id IN (SELECT task_id FROM page) AND batch_id IS NOT NULL
-             UNION SELECT task_id, batch_id FROM tasker.step_attempts_failed WHERE task_id IN (SELECT task_id FROM page)
-             UNION SELECT task_id, batch_id FROM tasker.step_returns WHERE task_id IN (SELECT task_id FROM page)
+             UNION SELECT task_id, batch_id FROM {failures} WHERE task_id IN (SELECT task_id FROM page)
+             UNION SELECT task_id, batch_id FROM {returns} WHERE task_id IN (SELECT task_id FROM page)
              UNION SELECT item.task_id, batch.batch_id
                    FROM tasker.batches AS batch CROSS JOIN LATERAL unnest(batch.task_ids) AS item (task_id)
                    WHERE batch.batch_id > (SELECT first FROM span) AND batch.batch_id < (SELECT last FROM span)
@@ -101,13 +101,13 @@ fn documents(survey: &Survey, scene: &Scene) -> String {
              'steps', (
                  SELECT json_agg(json_build_object(
                      'step_number', step.step_number, 'name', step.name, 'handler', step.handler,
-                     'outcome', (SELECT to_json(outcome) FROM tasker.step_outcomes AS outcome
+                     'outcome', (SELECT to_json(outcome) FROM {outcomes} AS outcome
                                  WHERE outcome.task_id = page.task_id AND outcome.step_number = step.step_number),
                      'failed_attempts', (SELECT coalesce(json_agg(failure ORDER BY failure.attempt), '[]')
-                                         FROM tasker.step_attempts_failed AS failure
+                                         FROM {failures} AS failure
                                          WHERE failure.task_id = page.task_id AND failure.step_number = step.step_number),
                      'returns', (SELECT coalesce(json_agg(back ORDER BY back.attempt, back.batch_id), '[]')
-                                 FROM tasker.step_returns AS back
+                                 FROM {returns} AS back
                                  WHERE back.task_id = page.task_id AND back.step_number = step.step_number)
                  ) ORDER BY step.step_number)
                  FROM tasker.template_steps AS step WHERE step.template_id = page.template_id),
@@ -136,6 +136,10 @@ fn documents(survey: &Survey, scene: &Scene) -> String {
          )::text AS document
          FROM page JOIN tasker.task_templates AS template ON template.template_id = page.template_id
          ORDER BY page.task_id",
-        leaving = scene.leaving
+        leaving = scene.leaving,
+        tasks = survey.source("tasks"),
+        outcomes = survey.source("step_outcomes"),
+        failures = survey.source("step_attempts_failed"),
+        returns = survey.source("step_returns"),
     )
 }

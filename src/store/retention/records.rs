@@ -7,7 +7,7 @@ use super::age::Ages;
 use super::month::Month;
 use super::report::RecordsReport;
 use super::tasks::run;
-use super::{LOCK_PAUSE, LOCK_TRIES, LOCK_WAIT_MS, children};
+use super::{LOCK_PAUSE, LOCK_TRIES, children};
 use crate::store::Error;
 
 /// Blocks of the table of keys that are looked through in one statement: some 10,000 keys.
@@ -51,7 +51,7 @@ pub(super) async fn drop(session: &mut PgConnection, records: &RecordsReport) ->
 async fn try_drop(session: &mut PgConnection, records: &RecordsReport) -> Result<(), Error> {
     let partition = &records.partition;
     let mut transaction = session.begin().await?;
-    run(&mut transaction, format!("SET LOCAL lock_timeout = '{LOCK_WAIT_MS}ms'")).await?;
+    run(&mut transaction, super::briefly()).await?;
     run(&mut transaction, format!("DROP TABLE tasker.{partition}")).await?;
     let month = Month::of_partition(partition).ok_or_else(|| Error::corrupt(format!("`{partition}` has no month")))?;
     let subject = partition.trim_end_matches(&month.suffix());

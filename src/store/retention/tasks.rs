@@ -6,6 +6,7 @@
 //! the copies were made, they are thrown away. Rows of tasks that run are copied again when nobody can write.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tracing::debug;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use super::archive::Archived;
 use super::month::Month;
 use super::report::{MonthReport, TableReport};
-use super::{LOCK_PAUSE, LOCK_TRIES, LOCK_WAIT_MS};
+use super::{LOCK_PAUSE, LOCK_TRIES};
 use crate::store::Error;
 
 /// Tables by month of a task or batch; the tasks come first, since the others follow from them.
@@ -55,7 +56,8 @@ pub(super) struct Live {
 
 /// How an exchange ended.
 pub(super) enum Exchange {
-    Done,
+    /// Nobody could write, or begin to read, for this long.
+    Done(Duration),
     /// An operator has acted on one of the tasks meanwhile.
     Disturbed,
     /// Somebody reads the tables all the time.
@@ -238,8 +240,8 @@ impl Survey {
                 tokio::time::sleep(LOCK_PAUSE).await;
             }
             match self.try_exchange(session, scene, live, archived).await {
-                Ok(true) => return Ok(Exchange::Done),
-                Ok(false) => return Ok(Exchange::Disturbed),
+                Ok(Some(took)) => return Ok(Exchange::Done(took)),
+                Ok(None) => return Ok(Exchange::Disturbed),
                 Err(error) if super::is_lock_timeout(&error) => debug!(month = %self.month, tried, "tables are in use"),
                 Err(error) => return Err(error),
             }
@@ -253,14 +255,16 @@ impl Survey {
         scene: &Scene,
         live: &Live,
         archived: Option<&Archived>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Duration>, Error> {
         let mut transaction = session.begin().await?;
-        run(&mut transaction, format!("SET LOCAL lock_timeout = '{LOCK_WAIT_MS}ms'")).await?;
+        let begun = Instant::now();
+        run(&mut transaction, super::briefly()).await?;
         let names: Vec<String> = TABLES.iter().map(|table| format!("tasker.{}", table.name)).collect();
         run(&mut transaction, format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", names.join(", "))).await?;
+        run(&mut transaction, "SET LOCAL statement_timeout = 0".to_owned()).await?;
         if self.is_disturbed(&mut transaction, scene).await? {
             transaction.rollback().await?;
-            return Ok(false);
+            return Ok(None);
         }
         for &table in &self.tables {
             self.copy_again(&mut transaction, table, live).await?;
@@ -278,7 +282,7 @@ impl Survey {
         }
         self.record(&mut transaction, archived).await?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(Some(begun.elapsed()))
     }
 
     /// Whether an operator has acted on a task of the month since the beginning.
@@ -349,6 +353,12 @@ impl Survey {
         .execute(session)
         .await?;
         Ok(())
+    }
+
+    /// Where the month's rows of a table of tasks are; asked for directly, they cost half.
+    pub fn source(&self, name: &str) -> String {
+        let suffix = if self.has(name) { self.month.suffix() } else { String::new() };
+        format!("tasker.{name}{suffix}")
     }
 
     /// The keys of the month, from and up to.
