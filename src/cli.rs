@@ -176,6 +176,8 @@ impl Command {
             Command::Up(_)
             | Command::Broker(_)
             | Command::Migrate(_)
+            | Command::Prune(_)
+            | Command::Archive(_)
             | Command::Key(_)
             | Command::Token(_)
             | Command::Context(_)

@@ -3,21 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::output::{Table, note, print, print_json};
-use super::{Exit, Failure, Format, Global};
+use super::output::{Table, note, print};
+use super::{Exit, Failure, Global};
 use crate::archive::{Error, check, lines};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List the tasks of a file, or print all that there is of one
-    #[command(after_help = "\
-Examples:
-  tasker archive show tasks-2026-01-001.jsonl.gz
-  tasker archive show tasks-2026-01-001.jsonl.gz 01980000-0000-7000-8000-000000000000
-  zcat tasks-2026-01-001.jsonl.gz | jq 'select(.state == \"error\")'")]
     Show {
         /// The file
         #[arg(value_name = "FILE")]
@@ -27,7 +23,6 @@ Examples:
         task: Option<Uuid>,
     },
     /// Compare a file with its manifest
-    #[command(after_help = "Examples:\n  tasker archive check tasks-2026-01-001.jsonl.gz")]
     Check {
         /// The file
         #[arg(value_name = "FILE")]
@@ -51,32 +46,45 @@ impl Command {
                 Err(Failure::new(Exit::Unsuccessful, format!("{} has no task {task}", file.display())))
             }
             Command::Show { file, task: None } => {
-                let mut table = Table::new(&["TASK", "TEMPLATE", "STATE", "CREATED", "FINISHED"]);
-                let mut rows = Vec::new();
-                for line in lines(file)? {
-                    let task = parse(&line?)?;
-                    rows.push(
-                        ["task_id", "template", "state", "created_at", "finished_at"].map(|name| field(&task, name)),
-                    );
-                }
-                if global.output == Format::Json {
-                    print_json(&rows)?;
-                } else {
-                    rows.into_iter().for_each(|row| table.row(row));
-                    print(&table.render())?;
-                }
+                let tasks =
+                    lines(file)?.map(|line| Ok(Entry::of(&parse(&line?)?))).collect::<Result<Vec<_>, Failure>>()?;
+                global.output.print_list(&tasks, &tasks, || list(&tasks))?;
                 Ok(Exit::Done)
             }
             Command::Check { file } => {
                 let manifest = check(file)?;
-                if global.output == Format::Json {
-                    print_json(&manifest)?;
-                }
+                global.output.print_for_programs(&manifest)?;
                 note(&format!("complete: {} tasks of {} from {}", manifest.tasks, manifest.month, manifest.database));
                 Ok(Exit::Done)
             }
         }
     }
+}
+
+/// A task in a list.
+#[derive(Serialize)]
+struct Entry {
+    task_id: String,
+    template: String,
+    state: String,
+    created_at: String,
+    finished_at: String,
+}
+
+impl Entry {
+    fn of(task: &Value) -> Entry {
+        let [task_id, template, state, created_at, finished_at] =
+            ["task_id", "template", "state", "created_at", "finished_at"].map(|name| field(task, name));
+        Entry { task_id, template, state, created_at, finished_at }
+    }
+}
+
+fn list(tasks: &[Entry]) -> String {
+    let mut table = Table::new(&["TASK", "TEMPLATE", "STATE", "CREATED", "FINISHED"]);
+    for Entry { task_id, template, state, created_at, finished_at } in tasks {
+        table.row([task_id, template, state, created_at, finished_at].map(Clone::clone));
+    }
+    table.render()
 }
 
 fn parse(line: &str) -> Result<Value, Failure> {

@@ -42,6 +42,32 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "prune",
+        &[
+            ("What would leave by the ages of [retention]", "tasker prune -c /etc/tasker.toml --dry-run"),
+            ("What would leave if ended tasks were kept for 90 days", "tasker prune --older-than 90d --dry-run"),
+            ("Let it leave, into files first", "tasker prune --older-than 90d --archive /var/lib/tasker/archive"),
+        ],
+    ),
+    (
+        "archive",
+        &[
+            ("Whether a file is complete", "tasker archive check tasks-2026-01-001.jsonl.gz"),
+            ("What tasks it has", "tasker archive show tasks-2026-01-001.jsonl.gz"),
+        ],
+    ),
+    (
+        "archive show",
+        &[
+            ("Its tasks", "tasker archive show tasks-2026-01-001.jsonl.gz"),
+            (
+                "All that there is of one",
+                "tasker archive show tasks-2026-01-001.jsonl.gz 0190b8a4-0000-7000-8000-000000000001",
+            ),
+        ],
+    ),
+    ("archive check", &[("Compare a file with its manifest", "tasker archive check tasks-2026-01-001.jsonl.gz")]),
+    (
         "template",
         &[
             ("Check a file without a broker", "tasker template validate order.yaml"),

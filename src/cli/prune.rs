@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::migrate::{block_on, database_url};
-use super::output::{Table, note, or_dash, print, print_json};
-use super::{ConfigFile, Exit, Failure, Format, Global};
+use super::output::{Table, note, or_dash};
+use super::{ConfigFile, Exit, Failure, Global};
 use crate::config::Config;
 use crate::store::retention::{Error, Report, Task, prune};
 
@@ -15,13 +15,6 @@ use crate::store::retention::{Error, Report, Task, prune};
 const DAYS_MAX: u32 = 36_500;
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  tasker prune --dry-run                      what would leave by the settings of [retention]
-  tasker prune -c tasker.toml                 let it leave
-  tasker prune --older-than 90d --dry-run     what would leave if every ended task were kept for 90 days
-  tasker prune --archive /var/lib/tasker/archive
-                                              write tasks to files first; `tasker archive show` reads them")]
 pub(super) struct Arguments {
     #[command(flatten)]
     config: ConfigFile,
@@ -52,10 +45,7 @@ impl Arguments {
             note("nothing leaves: [retention] keeps everything for ever, and --older-than is not given");
         }
         let report = block_on(prune(url, &task))??;
-        match global.output {
-            Format::Json => print_json(&report)?,
-            Format::Text => print(&text(&report))?,
-        }
+        global.output.print(&report, || text(&report))?;
         let verb = if self.dry_run { "would leave" } else { "left" };
         note(&format!("{verb}: {}", summary(&report)));
         if let Some(reason) = &report.stopped {
