@@ -65,13 +65,13 @@ pub(super) fn add(sql: &mut Sql, filter: &Filter) {
     if !filter.error.none.is_empty() {
         sql.add(" AND NOT EXISTS (SELECT FROM tasker.step_attempts_failed AS failure");
         sql.add(" WHERE failure.task_id = task.task_id");
-        add_error(sql, &filter.error.none);
+        add_error(sql, "failure", &filter.error.none);
         sql.add(" OFFSET 0)");
     }
     if !filter.worker.none.is_empty() {
         for table in [OUTCOMES, FAILURES] {
             sql.add(" AND NOT EXISTS (SELECT FROM ").add(table).add(" AS attempt WHERE attempt.task_id = task.task_id");
-            add_worker(sql, &filter.worker.none);
+            add_worker(sql, "attempt", &filter.worker.none);
             sql.add(" OFFSET 0)");
         }
     }
@@ -82,6 +82,10 @@ fn add_one(sql: &mut Sql, filter: &Filter) {
     let Filter { step, step_state, worker, error, .. } = filter;
     let has_states = !step_state.is_empty();
     let in_states = |states: &[StepState]| has_states && are_among(filter, states);
+    if in_states(&[StepState::InProgress]) {
+        // What is with a worker is in an open batch, and there are not many of those.
+        sql.add(" AND task.task_id IN (SELECT item.task_id FROM tasker.open_items AS item)");
+    }
     if in_states(&[StepState::Complete]) {
         add_driver(sql, filter, OUTCOMES, " AND driver.kind = 'complete'");
     } else if in_states(&[StepState::ResolvedManually]) {
@@ -90,13 +94,20 @@ fn add_one(sql: &mut Sql, filter: &Filter) {
         add_driver(sql, filter, OUTCOMES, "");
     } else if in_states(&[StepState::Error]) {
         add_driver(sql, filter, FAILURES, " AND driver.final");
-    } else if in_states(&[StepState::Error, StepState::WaitingForRetry]) || !error.any.is_empty() {
+    } else if in_states(&[StepState::Error, StepState::WaitingForRetry]) {
         add_driver(sql, filter, FAILURES, "");
+    } else if !error.any.is_empty() {
+        sql.add(" AND EXISTS (SELECT FROM ").add(FAILURES).add(" AS driver WHERE driver.task_id = task.task_id");
+        add_error(sql, "driver", &error.any);
+        add_rest(sql, &Filter { error: only_none(error), ..filter.clone() });
+        sql.add(" OFFSET 0)");
     } else if !worker.any.is_empty() {
+        let rest = Filter { worker: only_none(worker), ..filter.clone() };
         sql.add(" AND (false");
         for table in [OUTCOMES, FAILURES] {
             sql.add(" OR EXISTS (SELECT FROM ").add(table).add(" AS driver WHERE driver.task_id = task.task_id");
-            add_rest(sql, filter);
+            add_worker(sql, "driver", &worker.any);
+            add_rest(sql, &rest);
             sql.add(" OFFSET 0)");
         }
         sql.add(")");
@@ -134,7 +145,7 @@ fn add_rest(sql: &mut Sql, filter: &Filter) {
         if !errors.is_empty() {
             sql.add(opening).add(" (SELECT FROM tasker.step_attempts_failed AS failure");
             sql.add(" WHERE failure.task_id = driver.task_id AND failure.step_number = driver.step_number");
-            add_error(sql, errors);
+            add_error(sql, "failure", errors);
             sql.add(" OFFSET 0)");
         }
     }
@@ -144,7 +155,7 @@ fn add_rest(sql: &mut Sql, filter: &Filter) {
             for table in [OUTCOMES, FAILURES] {
                 sql.add(" OR EXISTS (SELECT FROM ").add(table).add(" AS attempt");
                 sql.add(" WHERE attempt.task_id = driver.task_id AND attempt.step_number = driver.step_number");
-                add_worker(sql, workers);
+                add_worker(sql, "attempt", workers);
                 sql.add(" OFFSET 0)");
             }
             sql.add(")");
@@ -161,12 +172,12 @@ fn add_names(sql: &mut Sql, names: &Values<String>) {
     }
 }
 
-/// On the row `failure`.
-fn add_error(sql: &mut Sql, texts: &[String]) {
+/// What the row of a failed attempt says.
+fn add_error(sql: &mut Sql, row: &'static str, texts: &[String]) {
     sql.add(" AND (false");
     for text in texts {
-        sql.add(" OR position(lower(").bind(text);
-        sql.add(") IN lower(concat_ws(E'\n', failure.error_class, failure.error_code, failure.error_message))) > 0");
+        sql.add(" OR position(lower(").bind(text).add(") IN lower(concat_ws(E'\\n', ");
+        sql.add(row).add(".error_class, ").add(row).add(".error_code, ").add(row).add(".error_message))) > 0");
     }
     sql.add(")");
 }
@@ -174,11 +185,15 @@ fn add_error(sql: &mut Sql, texts: &[String]) {
 /// Episodes of a worker that are looked for, the newest ones: each is compared with every attempt that is looked at.
 const EPISODES_MAX: i64 = 1_000;
 
-/// On the row `attempt`. The episodes are looked up once.
-fn add_worker(sql: &mut Sql, names: &[String]) {
-    sql.add(" AND attempt.registration_id = ANY (ARRAY (SELECT registration.registration_id");
+/// Whose the row of an attempt is. The episodes are looked up once.
+fn add_worker(sql: &mut Sql, row: &'static str, names: &[String]) {
+    sql.add(" AND ").add(row).add(".registration_id = ANY (ARRAY (SELECT registration.registration_id");
     sql.add(" FROM tasker.worker_registrations AS registration WHERE registration.worker = ANY (");
     sql.bind(names).add("::text[]) ORDER BY registration.registration_id DESC LIMIT ").bind(EPISODES_MAX).add("))");
+}
+
+fn only_none(values: &Values<String>) -> Values<String> {
+    Values { any: Vec::new(), none: values.none.clone() }
 }
 
 /// What a look at the states of steps has found.
