@@ -150,8 +150,6 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     (
         "task list",
         &[
-            ("The latest", "tasker task list"),
-            ("Failed ones of a namespace", "tasker task list --state error --namespace shop"),
             ("Those whose payment timed out", "tasker task list step:charge step.state:error error:Timeout since:1h"),
             ("One by a value of its context", "tasker task list ctx.order.id:42"),
             ("How many are not complete", "tasker task list --count -- -state:complete"),
