@@ -4,6 +4,7 @@
 //! in a thread of its own, so that nobody who looks can hold the broker up.
 
 mod api;
+mod dashboard;
 mod events;
 pub mod graph;
 mod guard;
@@ -129,6 +130,7 @@ fn router(site: Arc<Site>) -> Router {
         .merge(metrics::routes())
         .merge(sessions::routes())
         .merge(events::routes())
+        .merge(dashboard::routes())
         .nest("/api/v1", api::routes())
         .fallback(problem::no_such_page)
         .method_not_allowed_fallback(problem::no_such_method);

@@ -17,8 +17,8 @@ pub const CELLS_MAX: usize = 200;
 /// All open groups together show so many, so that a page stays a page.
 const ALL_CELLS_MAX: usize = 1_000;
 
-/// Width and height of a step's box: a name of about twenty letters, and a line below.
-const STEP_SIZE: (i32, i32) = (184, 46);
+/// Width and height of a step's box: a name of eighteen letters in a wide font, and a line below.
+const STEP_SIZE: (i32, i32) = (192, 46);
 /// Of a closed group: a handler, a bar, a line below.
 const GROUP_SIZE: (i32, i32) = (208, 62);
 /// Of a step in an open group, with the gap around it.

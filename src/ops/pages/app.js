@@ -164,7 +164,7 @@ function live() {
     refresh(false);
   };
   source.addEventListener("message", take);
-  for (const name of ["news", "lagged"]) source.addEventListener(name, () => refresh(false));
+  source.addEventListener("gap", () => refresh(false));
   // What happened while there was no connection is seen by looking again.
   let lost = false;
   source.addEventListener("open", () => { state.hidden = true; if (lost) refresh(false); lost = false; });

@@ -6,10 +6,6 @@ use super::assets;
 use super::badge::{badge, icon, symbols};
 use super::notice::Notice;
 
-/// `Content-Security-Policy` of every page: own files only, and nothing inline.
-pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-
 /// What the navigation leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tab {
@@ -147,7 +143,9 @@ impl Page<'_> {
                     }
                 }
                 div class="aside" {
-                    span id="broker-state" data-refresh title="State of the broker" { (badge(self.broker)) }
+                    span id="broker-state" data-refresh title="State of the broker" {
+                        @if !self.broker.is_empty() { (badge(self.broker)) }
+                    }
                     span id="link-state" class="link-state" hidden role="status" { "not live" }
                     @if !self.viewer.is_empty() { span class="viewer" { (self.viewer) } }
                     button id="theme" type="button" class="quiet" hidden title="Light or dark" aria-label="Light or dark" {

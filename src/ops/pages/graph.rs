@@ -11,9 +11,9 @@ use crate::ops::graph::{
 };
 
 /// Letters that fit into a step's box, a cell, and a group's box.
-const NAME_LETTERS: usize = 21;
-const CELL_LETTERS: usize = 16;
-const GROUP_LETTERS: usize = 26;
+const NAME_LETTERS: usize = 18;
+const CELL_LETTERS: usize = 15;
+const GROUP_LETTERS: usize = 22;
 /// Longest name in a title; names can have 255 bytes, and there may be a thousand of them.
 const TITLE_LETTERS: usize = 120;
 

@@ -1,7 +1,7 @@
 //! The dashboard: pages that are complete without JavaScript, and follow events with it.
 //!
 //! [`base`] is the frame of every page; a component is a function of its own file that returns markup. Nothing here asks the
-//! broker: pages are drawn from what they are given. The policy of [`base::POLICY`] forbids inline scripts and styles.
+//! broker: pages are drawn from what they are given. Nothing is inline, neither scripts nor styles: the policy forbids it.
 
 pub mod assets;
 pub mod badge;
@@ -14,4 +14,5 @@ pub mod notice;
 pub mod pager;
 pub mod payload;
 pub mod table;
+pub mod task;
 pub mod time;

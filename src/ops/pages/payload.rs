@@ -5,31 +5,43 @@ use std::fmt::Write;
 
 use crate::ops::json::{Kind, tokens};
 use crate::ops::redact::Redaction;
+use crate::store::{EXCERPT_BYTES_MAX, Excerpt};
 
-/// A page shows so many bytes of a payload; the whole of it is behind a link.
-pub const SHOWN_MAX: usize = 64 * 1024;
 /// Payloads with more lines are closed until somebody opens them.
 const LINES_OPEN: usize = 24;
 /// Levels that are indented; deeper ones stay below each other.
 const INDENTED_MAX: usize = 40;
 
-/// A payload under its title. `raw` leads to the whole of it.
-pub fn payload(title: &str, text: &str, raw: Option<&str>, redaction: &Redaction) -> Markup {
-    let text = redaction.apply(text);
-    let shown = cut(&text);
-    let pretty = pretty(shown);
+/// A payload under its title, with what is there of its text. `raw` leads to the whole of it.
+pub fn excerpt(title: &str, excerpt: &Excerpt, raw: Option<&str>, redaction: &Redaction) -> Markup {
+    let pretty = pretty(&redaction.apply(&excerpt.text));
     let lines = pretty.bytes().filter(|byte| *byte == b'\n').count() + 1;
     html! {
         details class="payload" open[lines <= LINES_OPEN] {
             summary {
-                (title) " " span class="muted" { (size(text.len())) }
+                (title) " " span class="muted" { (size(excerpt.bytes)) }
             }
             pre tabindex="0" aria-label=(title) { code { (PreEscaped(&pretty)) } }
-            @if shown.len() < text.len() {
-                p class="muted" { "Cut after " (size(shown.len())) "." }
+            @if excerpt.text.len() < excerpt.bytes {
+                p class="muted" { "Cut after " (size(excerpt.text.len())) "." }
             }
             @if let Some(raw) = raw { p { a href=(raw) { "Raw" } } }
         }
+    }
+}
+
+/// A payload of which all is there; its beginning is shown.
+pub fn bytes(title: &str, payload: &[u8], redaction: &Redaction) -> Markup {
+    let shown = &payload[..payload.len().min(EXCERPT_BYTES_MAX as usize)];
+    let beginning = Excerpt { text: String::from_utf8_lossy(shown).into_owned(), bytes: payload.len() };
+    excerpt(title, &beginning, None, redaction)
+}
+
+/// The beginning of a text, with a sign that it goes on.
+pub fn shortened(text: &str, letters: usize) -> String {
+    match text.char_indices().nth(letters) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
 
@@ -40,14 +52,6 @@ pub fn size(bytes: usize) -> String {
         1_024..1_048_576 => format!("{}.{} KiB", bytes / 1_024, bytes % 1_024 * 10 / 1_024),
         _ => format!("{}.{} MiB", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
     }
-}
-
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(SHOWN_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 /// The text with a line for each member and element, as HTML.
@@ -108,7 +112,7 @@ fn piece(out: &mut String, class: &str, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Redaction, SHOWN_MAX, payload, pretty, size};
+    use super::{Excerpt, Redaction, excerpt, pretty, size};
 
     /// The text without markup.
     fn plain(html: &str) -> String {
@@ -140,12 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn long_payloads_are_cut_and_secrets_are_gone_before() {
-        let text = format!(r#"{{"password":"{}","é":1}}"#, "x".repeat(SHOWN_MAX));
-        let shown = payload("Context", &text, None, &Redaction::new(["password"])).into_string();
-        assert!(!shown.contains("xx") && shown.contains("[redacted]") && !shown.contains("Cut after"));
-        let shown = payload("Context", &text, Some("/raw"), &Redaction::default()).into_string();
-        assert!(shown.contains("Cut after 64.0 KiB") && shown.contains("href=\"/raw\""));
+    fn secrets_are_gone_and_what_is_cut_is_said() {
+        let whole = r#"{"password":"xyz","é":1}"#;
+        let cut = Excerpt { text: whole[..14].to_owned(), bytes: whole.len() };
+        let shown = excerpt("Context", &cut, Some("/raw"), &Redaction::new(["password"])).into_string();
+        assert!(!shown.contains("xy") && shown.contains("[redacted]"), "{shown}");
+        assert!(shown.contains("Cut after 14 bytes") && shown.contains("href=\"/raw\""));
+        let all = Excerpt { text: whole.to_owned(), bytes: whole.len() };
+        assert!(!excerpt("Context", &all, None, &Redaction::default()).into_string().contains("Cut after"));
         assert_eq!((size(5), size(1_536), size(3 << 20)), ("5 bytes".into(), "1.5 KiB".into(), "3.0 MiB".into()));
     }
 }

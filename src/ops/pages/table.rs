@@ -73,7 +73,7 @@ pub fn table(id: &str, caption: &str, columns: &[Column], rows: &[Row]) -> Marku
                                 }
                             }
                             @for (cell, column) in row.cells.iter().zip(columns) {
-                                td class=(column.class) data-title=(column.title) { (cell) }
+                                td class=(column.class) data-title=(column.title) { div { (cell) } }
                             }
                         }
                     }
