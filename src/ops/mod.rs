@@ -4,6 +4,7 @@
 //! in a thread of its own, so that nobody who looks can hold the broker up.
 
 mod api;
+mod bulk;
 mod dashboard;
 mod events;
 pub mod graph;

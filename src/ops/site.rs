@@ -7,12 +7,14 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::guard::Visitor;
 use super::problem::Problem;
+use super::redact::Redaction;
 use super::sessions::Sessions;
 use crate::client::Command;
 use crate::config::{Config, Http};
 use crate::protocol::Message;
-use crate::security::Tokens;
+use crate::security::{TokenRole, Tokens};
 use crate::server::{Handle, Inside, Stage};
 use crate::store;
 
@@ -65,6 +67,15 @@ impl Site {
             }
             Err(_) => Err(Problem::unavailable("the broker has stopped")),
         }
+    }
+
+    /// What is not shown of payloads: nothing is hidden from a token that may do everything. Where no tokens are demanded nobody
+    /// has said who wants to see it all, so that values stay hidden.
+    pub fn redaction(&self, visitor: &Visitor) -> Redaction {
+        if visitor.name.is_some() && visitor.role >= TokenRole::Admin {
+            return Redaction::default();
+        }
+        Redaction::new(self.http.redact.iter().map(String::as_str))
     }
 
     /// Connections for questions to the database, apart from those that the broker itself needs.

@@ -38,12 +38,12 @@ pub(super) async fn claim(
     loop {
         match store::claim(url, &broker, LANE, lease).await {
             Err(store::Error::Held { owner, remaining_ms, .. }) => {
+                // At each look: whoever watches sees that it still does.
+                handle.set_stage(Stage::Standby);
                 if !waiting {
                     waiting = true;
                     info!(%owner, "another broker has the lane; waiting as its standby");
                 }
-                // At each look: whoever watches sees that it still does.
-                handle.set_stage(Stage::Standby);
                 let remaining = Duration::from_millis(u64::try_from(remaining_ms).unwrap_or(0));
                 tokio::time::sleep(remaining.clamp(STANDBY_WAIT_MIN, STANDBY_WAIT_MAX)).await;
             }

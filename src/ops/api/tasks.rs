@@ -106,6 +106,7 @@ pub(super) struct Wanted {
 
 pub(super) async fn show(
     State(site): State<Shared>,
+    visitor: Visitor,
     task: Result<Path<Uuid>, PathRejection>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Task>, Problem> {
@@ -115,7 +116,8 @@ pub(super) async fn show(
     let lists_steps = steps || !include_results.is_empty();
     let question = TaskStatus { correlation_id: Uuid::nil(), task_id, include_steps: steps, include_results };
     let report = site.ask(question).await?;
-    let steps = lists_steps.then(|| report.steps.into_iter().map(Step::from).collect());
+    let hidden = site.redaction(&visitor);
+    let steps = lists_steps.then(|| report.steps.into_iter().map(|step| Step::of(step, &hidden)).collect());
     Ok(Json(Task { task: report.task, steps }))
 }
 

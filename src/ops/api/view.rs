@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::ops::redact::Redaction;
 use crate::protocol::{JsonText, StepSummary, TaskSummary};
 
 /// A payload that becomes a part of the document digit for digit: no number passes through a float.
@@ -54,11 +55,13 @@ pub(super) struct Step {
     pub progress: Option<Box<RawValue>>,
 }
 
-impl From<StepSummary> for Step {
-    fn from(step: StepSummary) -> Step {
+impl Step {
+    /// A step without the values that are not shown.
+    pub fn of(step: StepSummary, hidden: &Redaction) -> Step {
+        let shown = |payload: &JsonText| raw(&JsonText::new(hidden.apply(payload.as_str())));
         Step {
-            result: step.result.as_ref().map(raw),
-            progress: step.progress.as_ref().map(raw),
+            result: step.result.as_ref().map(shown),
+            progress: step.progress.as_ref().map(shown),
             name: step.name,
             state: step.state,
             attempts: step.attempts,

@@ -1,8 +1,16 @@
 //! The dashboard over HTTP: what a page asks for, and what its forms do. How pages look is in `pages`.
 
+mod acts;
+mod batches;
+mod dead_ends;
 mod files;
+mod namespaces;
+mod overview;
 mod refusal;
 mod task;
+mod tasks;
+mod templates;
+mod workers;
 
 use std::time::Duration;
 
@@ -24,7 +32,16 @@ const HEALTH: Duration = Duration::from_millis(500);
 type Answer = Result<Markup, Refusal>;
 
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().merge(files::routes()).merge(task::routes())
+    Router::new()
+        .merge(files::routes())
+        .merge(overview::routes())
+        .merge(tasks::routes())
+        .merge(task::routes())
+        .merge(dead_ends::routes())
+        .merge(workers::routes())
+        .merge(batches::routes())
+        .merge(namespaces::routes())
+        .merge(templates::routes())
 }
 
 /// What surrounds the content of a page.

@@ -144,10 +144,7 @@ async fn raw(
     let payload = store::payload(site.pool()?, TaskId(task), which).await?;
     let payload = payload.ok_or_else(|| Problem::not_found("not_found", "there is no such payload"))?;
     let text = JsonText::from_bytes(payload).map_err(|_| Problem::unavailable("the payload is no UTF-8"))?;
-    let sees_all = visitor.name.is_some() && visitor.role >= TokenRole::Admin;
-    let hidden =
-        if sees_all { Redaction::default() } else { Redaction::new(site.http.redact.iter().map(String::as_str)) };
-    let shown = hidden.apply(text.as_str()).into_owned();
+    let shown = site.redaction(&visitor).apply(text.as_str()).into_owned();
     Ok(([(CONTENT_TYPE, "application/json")], shown).into_response())
 }
 

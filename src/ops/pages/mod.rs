@@ -6,6 +6,7 @@
 pub mod assets;
 pub mod badge;
 pub mod base;
+pub mod chart;
 pub mod confirm;
 pub mod empty;
 pub mod filter_box;
