@@ -3,6 +3,7 @@
 mod acts;
 mod doors;
 mod probes;
+mod task_page;
 mod visitor;
 
 #[path = "../stories/support/mod.rs"]
