@@ -17,6 +17,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::guard::cookies;
+use super::pages::assets;
 use super::problem::Problem;
 use super::site::Shared;
 use crate::security::TokenDigest;
@@ -150,20 +151,24 @@ fn page(next: &Next, problem: Option<&str>) -> Markup {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                // Without it, a browser that speaks plain HTTP says of no page that its form is from here.
+                meta name="referrer" content="same-origin";
                 title { "Log in · Tasker" }
-                link rel="stylesheet" href="/assets/style.css";
+                link rel="icon" href=(assets::ICON.path) type="image/svg+xml";
+                link rel="stylesheet" href=(assets::STYLE.path);
             }
             body.login {
                 main {
-                    h1 { "Tasker" }
-                    form method="post" action=(LOGIN) {
-                        @if let Some(problem) = problem { p role="alert" { (problem) } }
+                    h1 { img src=(assets::ICON.path) alt="" width="26" height="26"; "Tasker" }
+                    form class="panel" method="post" action=(LOGIN) {
+                        @if let Some(problem) = problem { p class="notice bad" role="alert" { (problem) } }
                         label for="token" { "Token" }
                         input #token name="token" type="password" required autofocus autocomplete="current-password";
                         input type="hidden" name="next" value=(next.page());
-                        button type="submit" { "Log in" }
+                        button class="act" type="submit" { "Log in" }
                     }
-                    p { "An operator of this broker makes tokens with " code { "tasker token new" } "." }
+                    p class="muted" { "An operator of this broker makes tokens with " code { "tasker token new" } "." }
                 }
             }
         }
