@@ -14,7 +14,7 @@ pub struct Error {
     pub problem: Problem,
 }
 
-/// What is wrong with a filter. Texts of its author are cut to [`QUOTED_CHARS_MAX`] characters.
+/// What is wrong with a filter. Texts of its author are cut to `QUOTED_CHARS_MAX` characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// It has more bytes than allowed.

@@ -48,7 +48,7 @@ impl Guarded {
         write_list(folder.path(), keys);
         let mut command = Command::new(env!("CARGO_BIN_EXE_tasker"));
         command.args(["broker", "--output", "json", "--config"]).arg(&config).env("DATABASE_URL", database.url());
-        command.env("TASKER__LOG__LEVEL", "info");
+        command.env("TASKER__LOG__LEVEL", "info").env("TASKER__HTTP__LISTEN", "127.0.0.1:0");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         dies_with_us(&mut command);
         let mut child = command.spawn().expect("cargo has built it");

@@ -57,7 +57,7 @@ pub struct BatchPage {
     pub batches: Vec<BatchRow>,
     /// Only batches older than this one are left to look at; nothing when there are none.
     pub next: Option<BatchId>,
-    /// Whether the look ended before the page was full: [`WINDOW_BATCHES`] were looked at.
+    /// Whether the look ended before the page was full: `WINDOW_BATCHES` were looked at.
     pub is_short: bool,
 }
 
