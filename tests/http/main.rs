@@ -2,6 +2,7 @@
 
 mod acts;
 mod doors;
+mod lists;
 mod probes;
 mod task_page;
 mod visitor;
