@@ -92,7 +92,7 @@ pub struct TimelineRow {
 /// All attempts of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeline {
-    /// In order of step, attempt and dispatch.
+    /// In order of step, attempt and batch: ids of batches grow, and their times are of two clocks.
     pub rows: Vec<TimelineRow>,
     /// Whether there are more than [`TIMELINE_ROWS_MAX`].
     pub is_cut: bool,
@@ -204,7 +204,7 @@ pub async fn timeline(pool: &PgPool, task: TaskId) -> Result<Timeline, Error> {
     let mut listing = Listing::begin(pool).await?;
     let mut sql = Sql::new("WITH asked AS (SELECT ");
     sql.bind(task.0).add("::uuid AS task_id) SELECT").add(COLUMNS).add(" FROM (").add(ATTEMPTS);
-    sql.add(") AS attempt ORDER BY attempt.step_number, attempt.attempt, attempt.dispatched_at LIMIT ");
+    sql.add(") AS attempt ORDER BY attempt.step_number, attempt.attempt, attempt.batch_id LIMIT ");
     sql.bind(i64::from(TIMELINE_ROWS_MAX) + 1);
     let mut rows = listing.rows(sql).await?.iter().map(timeline_row).collect::<Result<Vec<_>, _>>()?;
     let is_cut = rows.len() > TIMELINE_ROWS_MAX as usize;
@@ -243,7 +243,7 @@ pub async fn step_history(pool: &PgPool, task: TaskId, step: u32, limit: u32) ->
           AND back.attempt = attempt.attempt AND back.batch_id = attempt.batch_id AND attempt.state = 'returned'
          WHERE attempt.step_number = ",
     );
-    sql.bind(number).add(" ORDER BY attempt.attempt DESC, attempt.dispatched_at DESC LIMIT ").bind(limit);
+    sql.bind(number).add(" ORDER BY attempt.attempt DESC, attempt.batch_id DESC LIMIT ").bind(limit);
     let mut ledger = Sql::new(
         "SELECT received.attempt, received.batch_id, registration.worker, received.disposition, received.status,
                 received.payload, (extract(epoch FROM received.received_at) * 1000)::bigint AS received_at_ms
