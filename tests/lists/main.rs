@@ -169,6 +169,7 @@ const OTHERS: &[(&str, i64)] = &[
     ("registrations", 500),
     ("dead ends", 200_000),
     ("acts", 200),
+    ("all acts", 200),
     ("namespaces", 20_000),
 ];
 
@@ -179,7 +180,7 @@ async fn other(name: &str, pool: &PgPool, task: TaskId) {
     };
     match name {
         "task detail" => drop(task_detail(pool, task).await.unwrap().unwrap()),
-        "step history" => assert!(!step_history(pool, task, 0, PAGE).await.unwrap().attempts.is_empty()),
+        "step history" => assert!(!step_history(pool, task, "reserve", PAGE).await.unwrap().attempts.is_empty()),
         "timeline" => assert_eq!(timeline(pool, task).await.unwrap().rows.len(), 4),
         "transitions" => assert!(!transitions(pool, task, None, PAGE).await.unwrap().rows.is_empty()),
         "graph" => assert_eq!(step_nodes(pool, task).await.unwrap().len(), 4),
@@ -195,6 +196,7 @@ async fn other(name: &str, pool: &PgPool, task: TaskId) {
         "registrations" => assert!(!registrations(pool, None, None, PAGE).await.unwrap().is_empty()),
         "dead ends" => assert!(!dead_ends(pool, None).await.unwrap().groups.is_empty()),
         "acts" => drop(operator_acts(pool, None, None, PAGE).await.unwrap()),
+        "all acts" => drop(acts(pool, None, PAGE).await.unwrap()),
         "namespaces" => assert_eq!(namespaces(pool).await.unwrap().rows.len(), 1),
         other => panic!("{other}"),
     }

@@ -71,7 +71,7 @@ async fn a_task_is_shown_with_its_request() {
 #[tokio::test]
 async fn a_step_is_shown_with_all_its_attempts() {
     let History { fixture, task, batches } = History::new().await;
-    let history = step_history(&fixture.pool, task, 0, 100).await.unwrap();
+    let history = step_history(&fixture.pool, task, "start", 100).await.unwrap();
     let states: Vec<_> = history.attempts.iter().map(|attempt| (attempt.row.attempt, attempt.row.state)).collect();
     let expected = [(1, AttemptState::Failed), (2, AttemptState::Returned), (2, AttemptState::Complete)];
     assert_eq!(states, expected);
@@ -89,14 +89,14 @@ async fn a_step_is_shown_with_all_its_attempts() {
     assert_eq!((&*entry.disposition, entry.attempt, entry.batch), ("late", 1, batches[0]));
     assert_eq!((&*entry.payload, entry.worker.as_deref()), ("18446744073709551616", Some("worker-1")));
     // The newest, when not all are wanted.
-    let history = step_history(&fixture.pool, task, 0, 1).await.unwrap();
+    let history = step_history(&fixture.pool, task, "start", 1).await.unwrap();
     assert_eq!(history.attempts.len(), 1);
     assert_eq!(history.attempts[0].row.state, AttemptState::Complete);
-    let running = step_history(&fixture.pool, task, 2, 10).await.unwrap();
+    let running = step_history(&fixture.pool, task, "right", 10).await.unwrap();
     assert_eq!(running.attempts[0].row.state, AttemptState::InProgress);
     let nothing = StepHistory { attempts: vec![], ledger: vec![] };
-    assert_eq!(step_history(&fixture.pool, task, 3, 10).await.unwrap(), nothing);
-    assert_eq!(step_history(&fixture.pool, task, u32::MAX, 10).await.unwrap(), nothing);
+    assert_eq!(step_history(&fixture.pool, task, "end", 10).await.unwrap(), nothing);
+    assert_eq!(step_history(&fixture.pool, task, "nobody", 10).await.unwrap(), nothing);
 }
 
 #[tokio::test]

@@ -97,8 +97,7 @@ impl Step {
         let step = &dossier.steps[number];
         let pool = site.pool()?;
         let Some(file) = store::step_file(pool, dossier.id, &step.name).await? else { return Ok(None) };
-        let place = u32::try_from(number).unwrap_or(u32::MAX);
-        let history = store::step_history(pool, dossier.id, place, HISTORY_MAX).await?;
+        let history = store::step_history(pool, dossier.id, &step.name, HISTORY_MAX).await?;
         let mut acts = store::operator_acts(pool, Some(dossier.id), None, HISTORY_MAX).await?;
         acts.retain(|act| act.step.as_ref().is_none_or(|of| *of == step.name));
         let waits = matches!(step.state, StepState::Pending | StepState::WaitingForRetry | StepState::InProgress);

@@ -222,9 +222,8 @@ pub async fn timeline(pool: &PgPool, task: TaskId) -> Result<Timeline, Error> {
 }
 
 /// The last `limit` attempts of a step, and as many results that were not simply accepted. A step that is not there has none.
-pub async fn step_history(pool: &PgPool, task: TaskId, step: u32, limit: u32) -> Result<StepHistory, Error> {
+pub async fn step_history(pool: &PgPool, task: TaskId, step: &str, limit: u32) -> Result<StepHistory, Error> {
     let limit = bounded(limit);
-    let number = i32::try_from(step).unwrap_or(i32::MAX);
     let mut sql = Sql::new("WITH asked AS (SELECT ");
     sql.bind(task.0).add("::uuid AS task_id) SELECT").add(COLUMNS).add(
         ", registration.worker, failure.final, failure.error_class, failure.error_message, failure.error_code,
@@ -241,9 +240,10 @@ pub async fn step_history(pool: &PgPool, task: TaskId, step: u32, limit: u32) ->
          LEFT JOIN tasker.step_returns AS back
            ON back.task_id = (SELECT asked.task_id FROM asked) AND back.step_number = attempt.step_number
           AND back.attempt = attempt.attempt AND back.batch_id = attempt.batch_id AND attempt.state = 'returned'
-         WHERE attempt.step_number = ",
+         WHERE attempt.step_number = (SELECT step.step_number FROM tasker.steps AS step WHERE step.task_id = ",
     );
-    sql.bind(number).add(" ORDER BY attempt.attempt DESC, attempt.batch_id DESC LIMIT ").bind(limit);
+    sql.bind(task.0).add(" AND step.name = ").bind(step);
+    sql.add(") ORDER BY attempt.attempt DESC, attempt.batch_id DESC LIMIT ").bind(limit);
     let mut ledger = Sql::new(
         "SELECT received.attempt, received.batch_id, registration.worker, received.disposition, received.status,
                 received.payload, (extract(epoch FROM received.received_at) * 1000)::bigint AS received_at_ms
@@ -251,9 +251,8 @@ pub async fn step_history(pool: &PgPool, task: TaskId, step: u32, limit: u32) ->
          LEFT JOIN tasker.worker_registrations AS registration ON registration.registration_id = received.registration_id
          WHERE received.task_id = ",
     );
-    ledger.bind(task.0).add(" AND received.step = (SELECT step.name FROM tasker.steps AS step WHERE step.task_id = ");
-    ledger.bind(task.0).add(" AND step.step_number = ").bind(number);
-    ledger.add(") ORDER BY received.received_at DESC, received.seq DESC LIMIT ").bind(limit);
+    ledger.bind(task.0).add(" AND received.step = ").bind(step);
+    ledger.add(" ORDER BY received.received_at DESC, received.seq DESC LIMIT ").bind(limit);
     let mut listing = Listing::begin(pool).await?;
     let attempts = listing.rows(sql).await?;
     let ledger = listing.rows(ledger).await?;
