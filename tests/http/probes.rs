@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 use crate::support::{BrokerProcess, Database, broker_command, dies_with_us};
 use crate::visitor::Visitor;
@@ -74,6 +76,9 @@ fn a_loop_that_stands_still_is_not_alive() {
     assert_eq!(says(&visitor, "/livez").0, 200);
     // A thread cannot be stopped from outside; the whole process can, and then nobody answers at all.
     broker.signal(Signal::SIGSTOP);
+    let pid = Pid::from_raw(i32::try_from(broker.pid()).expect("a process number"));
+    let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("it is our child");
+    assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGSTOP), "all of its threads stand");
     let request = visitor.request(reqwest::Method::GET, "/livez");
     let answer =
         visitor.run(async { tokio::time::timeout(std::time::Duration::from_millis(500), request.send()).await });
