@@ -101,7 +101,13 @@ async fn sign(request: Request, next: Next) -> Response {
     response
 }
 
+/// NUL in an address: it is in no name, and Postgres takes no text with it.
+const NUL: &str = "%00";
+
 async fn admit(State(site): State<Shared>, mut request: Request, next: Next) -> Response {
+    if request.uri().path().contains(NUL) || request.uri().query().is_some_and(|query| query.contains(NUL)) {
+        return Problem::invalid("path", "there is a NUL in the address").into_response();
+    }
     let (path, method) = (request.uri().path().to_owned(), request.method().clone());
     if OPEN.contains(&path.as_str()) && is_safe(&method) || path.starts_with(OPEN_BELOW) {
         return next.run(request).await;
