@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::site::Site;
 use crate::filter::Filter;
 use crate::protocol::RetryTask;
-use crate::store;
+use crate::store::{self, DeadEnd};
 
 /// Tasks that one request acts on at most: some seconds of work, after which one sees how it went.
 pub(super) const TASKS_MAX: u32 = 500;
@@ -46,4 +46,17 @@ pub(super) async fn retry(site: &Site, tasks: &[TaskId], actor: &str, reason: &s
         }
     }
     outcomes
+}
+
+/// A filter that finds the tasks of a group of dead ends.
+pub(super) fn filter_of(group: &DeadEnd) -> String {
+    let key = &group.template;
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    format!(
+        "state:error namespace:{} name:{} version:{} step:{} step.state:error",
+        quoted(&key.namespace),
+        quoted(&key.name),
+        quoted(&key.version),
+        quoted(&group.step)
+    )
 }

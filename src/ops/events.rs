@@ -4,15 +4,15 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
-use axum::routing::get;
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::listen::stop;
@@ -23,14 +23,10 @@ use crate::protocol;
 /// A silent stream says that it is there, so that proxies keep it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Where events are, for the API and for the pages.
-pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/api/v1/events", get(events))
-}
-
 /// Which events are wanted; all of them when nothing is said.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
     /// Only those of this task.
     task: Option<Uuid>,
@@ -46,9 +42,16 @@ impl Wanted {
     }
 }
 
-async fn events(
+/// Follow events
+///
+/// A stream of server-sent events that does not end. The data of each is a JSON object with `sequence`, `at_ms`, `topic`, and what
+/// it concerns: `task_id`, `template`, `step`, `attempt`, `batch_id`, `worker`, `state`, `reason`. One named `gap` says in `lost` how
+/// many were left out for a reader that is too slow.
+#[utoipa::path(get, path = "/events", operation_id = "follow_events", tag = "broker", params(Wanted),
+    responses((status = 200, description = "The stream.", body = String, content_type = "text/event-stream")))]
+pub(super) async fn events(
     State(site): State<Shared>,
-    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let Query(wanted) = wanted?;
     let heard = site.inside()?.desk.listen();

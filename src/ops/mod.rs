@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod pages;
 mod probes;
 mod problem;
+mod reason;
 pub mod redact;
 mod sessions;
 mod site;
@@ -124,15 +125,19 @@ impl Drop for Server {
     }
 }
 
+/// The OpenAPI document of the API, JSON text: what is at `/api/v1/openapi.json`.
+pub fn openapi() -> String {
+    api::document()
+}
+
 /// Everything that can be asked. The guard stands before all of it, so that nothing is open by being forgotten.
 fn router(site: Arc<Site>) -> Router {
     let routes = Router::new()
         .merge(probes::routes())
         .merge(metrics::routes())
         .merge(sessions::routes())
-        .merge(events::routes())
         .merge(dashboard::routes())
-        .nest("/api/v1", api::routes())
+        .merge(api::routes())
         .fallback(problem::no_such_page)
         .method_not_allowed_fallback(problem::no_such_method);
     guard::before(routes, &site).with_state(site)

@@ -6,7 +6,10 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
 
+use crate::filter;
 use crate::protocol::{ErrorCode, ErrorReply};
 use crate::store;
 
@@ -14,7 +17,7 @@ use crate::store;
 const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Why a request was not answered as wished.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
     /// The status in numbers.
     pub status: u16,
@@ -24,20 +27,14 @@ pub(super) struct Problem {
     pub code: &'static str,
     /// What is wrong, for people.
     pub detail: String,
-    /// Where it is wrong.
-    #[serde(flatten)]
-    pub place: Option<Box<Place>>,
-}
-
-/// Where a request is at fault.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Place {
-    /// The field.
+    /// The field at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub field: Option<Box<str>>,
     /// Where in it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub position: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub position: Option<Box<str>>,
     /// The limit that was passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
@@ -50,12 +47,21 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             code,
             detail: detail.into(),
-            place: None,
+            field: None,
+            position: None,
+            limit: None,
         }
     }
 
-    fn at(self, field: &str) -> Problem {
-        Problem { place: Some(Box::new(Place { field: Some(field.to_owned()), ..Place::default() })), ..self }
+    fn at(mut self, field: &str) -> Problem {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// With the limit that was passed.
+    pub fn limited_to(mut self, limit: u64) -> Problem {
+        self.limit = Some(limit);
+        self
     }
 
     /// The broker, or its database, cannot answer now.
@@ -66,6 +72,13 @@ impl Problem {
     /// A value of the request.
     pub fn invalid(field: &str, detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, ErrorCode::InvalidField.as_str(), detail).at(field)
+    }
+
+    /// A filter that is none, in a field.
+    pub fn filter(field: &str, error: &filter::Error) -> Problem {
+        let mut problem = Problem::invalid(field, error.to_string());
+        problem.position = Some(format!("character {}", error.position).into());
+        problem
     }
 
     /// Who asks may not do that.
@@ -83,11 +96,20 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, code, detail)
     }
 
+    /// A batch that is not there.
+    pub fn unknown_batch(batch: Uuid) -> Problem {
+        Problem::not_found("unknown_batch", format!("there is no batch {batch}"))
+    }
+
     /// The broker refused the command.
     pub fn refused(refusal: ErrorReply) -> Problem {
         let problem = Problem::new(status(refusal.code), refusal.code.as_str(), refusal.message);
-        let place = Place { field: refusal.field, position: refusal.position, limit: refusal.limit };
-        Problem { place: Some(Box::new(place)), ..problem }
+        Problem {
+            field: refusal.field.map(String::into),
+            position: refusal.position.map(String::into),
+            limit: refusal.limit,
+            ..problem
+        }
     }
 }
 

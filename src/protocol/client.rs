@@ -2,6 +2,7 @@
 //! `correlation_id`, or an [`ErrorReply`](super::ErrorReply).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::error::ErrorReply;
@@ -174,7 +175,7 @@ pub struct TaskWaited {
 }
 
 /// The state of a task in numbers and words.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TaskSummary {
     /// The task.
     pub task_id: Uuid,
@@ -213,7 +214,7 @@ pub struct TaskSummary {
 }
 
 /// Steps of a task by state. `ready` counts those `pending` steps whose parents are satisfied.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StepCounts {
     /// All steps.
     pub total: u32,
@@ -442,7 +443,7 @@ pub struct WorkerList {
 }
 
 /// One registered worker.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerSummary {
     /// Its name.
     pub name: String,

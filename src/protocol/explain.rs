@@ -1,6 +1,7 @@
 //! Why steps do not run: the question and its answer.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Why does a step not run?
@@ -16,9 +17,10 @@ pub struct ExplainStep {
 }
 
 /// Reply to [`ExplainStep`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepExplained {
     /// From the request.
+    #[schema(ignore)]
     pub correlation_id: Uuid,
     /// The task.
     pub task_id: Uuid,
@@ -68,7 +70,7 @@ pub struct StepExplained {
 }
 
 /// Why one step does or does not run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepExplanation {
     /// The step's name.
     pub step: String,
@@ -109,7 +111,7 @@ pub struct StepExplanation {
 }
 
 /// A step and its state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NamedStep {
     /// Its name.
     pub step: String,
@@ -118,7 +120,7 @@ pub struct NamedStep {
 }
 
 /// A worker that serves a template.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServingWorker {
     /// Its name.
     pub name: String,

@@ -1,6 +1,7 @@
 //! Messages of operators about namespaces and workers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Hand out no step of a namespace until it is resumed.
@@ -61,7 +62,7 @@ pub struct NamespaceList {
 }
 
 /// A namespace in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NamespaceSummary {
     /// Its name.
     pub name: String,

@@ -1,6 +1,7 @@
 //! How the broker is: the question and its answer.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// How much a health check looks at.
@@ -27,9 +28,10 @@ pub struct HealthCheck {
 }
 
 /// Reply to [`HealthCheck`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HealthReport {
     /// From the request.
+    #[schema(ignore)]
     pub correlation_id: Uuid,
     /// `ok` or `degraded`.
     pub status: String,
@@ -94,7 +96,7 @@ pub struct HealthReport {
 }
 
 /// Values of a distribution that are close to each other: above the bound of the bucket before it, and up to `up_to`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Bucket {
     /// Largest value in it, at most an eighth above the smallest.
     pub up_to: u64,
@@ -103,7 +105,7 @@ pub struct Bucket {
 }
 
 /// How often one error code was sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusalCount {
     /// An [`ErrorCode`](super::ErrorCode) as text: a later broker may have more of them.
     pub code: String,

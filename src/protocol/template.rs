@@ -1,6 +1,7 @@
 //! Messages about templates, between clients and the broker.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::json::JsonText;
@@ -50,7 +51,7 @@ pub struct TemplateList {
 }
 
 /// One template.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TemplateSummary {
     /// Namespace.
     pub namespace: String,

@@ -42,6 +42,7 @@ use event_loop::{End, Input, Parts};
 use metrics::{Metrics, Numbers, Observer};
 
 pub use handle::{Handle, Inside, Stage};
+pub(crate) use replies::task_summary;
 
 /// What a broker needs to start.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use crate::protocol::{JsonText, StepSummary, TaskSummary};
 use crate::store::{StepView, TaskView};
 
 /// A task as it is sent.
-pub(super) fn task_summary(view: &TaskView) -> TaskSummary {
+pub(crate) fn task_summary(view: &TaskView) -> TaskSummary {
     TaskSummary {
         task_id: view.id.0,
         namespace: view.namespace.clone(),

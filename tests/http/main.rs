@@ -1,6 +1,8 @@
 //! The HTTP side of a real broker: who may come in, what is refused, what is answered.
 
 mod acts;
+mod api;
+mod document;
 mod doors;
 mod lists;
 mod probes;

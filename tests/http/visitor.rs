@@ -1,10 +1,11 @@
 //! Somebody who asks over HTTP, with or without a token.
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, Request, RequestBuilder};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+use crate::document::{Document, ROOT};
 use crate::support::{BrokerProcess, PATIENCE};
 
 pub struct Visitor {
@@ -62,9 +63,20 @@ impl Visitor {
         self.client.request(method, format!("{}{path}", self.base))
     }
 
+    /// The answer, which has to be one that the document of the API allows.
     pub fn send(&self, request: RequestBuilder) -> Answer {
+        let request = request.build().expect("a request");
+        let (method, path) = (request.method().to_string(), request.url().path().to_owned());
+        let answer = self.answer(request);
+        if path.starts_with(ROOT) {
+            Document::get().check(&method, &path, &answer);
+        }
+        answer
+    }
+
+    fn answer(&self, request: Request) -> Answer {
         self.runtime.block_on(async {
-            let response = request.send().await.expect("an answer");
+            let response = self.client.execute(request).await.expect("an answer");
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             Answer { status, headers, text: response.text().await.expect("text") }
         })

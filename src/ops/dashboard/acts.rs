@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::ops::pages::notice::{Notice, Tone};
 use crate::ops::problem::Problem;
+use crate::ops::reason::demanded;
 
 /// A form with nothing but the reason.
 #[derive(Debug, Default, Deserialize)]
@@ -17,19 +18,10 @@ pub(super) struct Act {
 
 pub(super) type Sent = Result<Form<Act>, FormRejection>;
 
-/// The reason, which has to be there: whoever comes later will ask.
+/// The reason of such a form.
 pub(super) fn reason(sent: Sent) -> Result<String, Problem> {
     let Form(Act { reason }) = sent?;
-    demanded(reason)
-}
-
-/// The same of a form with more in it.
-pub(super) fn demanded(reason: String) -> Result<String, Problem> {
-    let reason = reason.trim();
-    if reason.is_empty() {
-        return Err(Problem::invalid("reason", "a reason is needed, for those who look later"));
-    }
-    Ok(reason.to_owned())
+    demanded(&reason)
 }
 
 /// What was done, of those words that can be in an address.

@@ -120,8 +120,7 @@ async fn show(
 ) -> Answer {
     let (Path(id), Query(From { from })) = (batch?, from?);
     let detail = store::batch_detail(site.pool()?, BatchId(id), Some(from).filter(|from| *from > 0), STEPS).await?;
-    let unknown = || Problem::not_found("unknown_batch", format!("there is no batch {id}"));
-    let detail = detail.ok_or_else(unknown)?;
+    let detail = detail.ok_or_else(|| Problem::unknown_batch(id))?;
     let batch = &detail.batch;
     let columns = [table::name("Step"), table::number("Attempt"), table::text("Came back as"), table::wide("Task")];
     let rows: Vec<Row> = detail.items.iter().map(step).collect();

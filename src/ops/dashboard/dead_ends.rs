@@ -11,7 +11,6 @@ use serde::Deserialize;
 use tasker_engine::TaskId;
 use uuid::Uuid;
 
-use super::acts::demanded;
 use super::{Answer, Frame};
 use crate::filter::Filter;
 use crate::ops::bulk::{self, Outcome, TASKS_MAX};
@@ -25,6 +24,7 @@ use crate::ops::pages::pager::grouped;
 use crate::ops::pages::table::{self, Row};
 use crate::ops::pages::time::time;
 use crate::ops::problem::Problem;
+use crate::ops::reason::demanded;
 use crate::ops::site::Shared;
 use crate::security::TokenRole;
 use crate::store::{self, DeadEnd, TaskRow};
@@ -66,21 +66,8 @@ async fn groups(State(site): State<Shared>, visitor: Visitor) -> Answer {
     Ok(Frame { title: "Dead ends", tab: Some(Tab::DeadEnds), notice: None, live }.around(&site, &visitor, body).await)
 }
 
-/// The filter that finds the tasks of a group.
-fn filter_of(group: &DeadEnd) -> String {
-    let key = &group.template;
-    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-    format!(
-        "state:error namespace:{} name:{} version:{} step:{} step.state:error",
-        quoted(&key.namespace),
-        quoted(&key.name),
-        quoted(&key.version),
-        quoted(&group.step)
-    )
-}
-
 fn group_row(at: usize, group: &DeadEnd, may_operate: bool) -> Row {
-    let filter = encode(&filter_of(group));
+    let filter = encode(&bulk::filter_of(group));
     let cells = vec![
         html! {
             a href={ "/tasks?q=" (filter) } { (group.step) }
@@ -201,7 +188,7 @@ impl Order {
                 _ => return Err(Problem::invalid("body", format!("`{name}` is no field of this form"))),
             }
         }
-        order.reason = demanded(order.reason)?;
+        order.reason = demanded(&order.reason)?;
         if !order.all && order.selected.is_empty() {
             return Err(Problem::invalid("select", "no task is selected"));
         }

@@ -20,8 +20,7 @@ impl<P: Into<Problem>> From<P> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Problem { status, title, code, detail, place } = self.0;
-        let field = place.and_then(|place| place.field);
+        let Problem { status, title, code, detail, field, .. } = self.0;
         let page = Page {
             title,
             tab: None,
