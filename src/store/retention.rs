@@ -91,7 +91,8 @@ pub async fn prune(url: &str, task: &Task) -> Result<Report, Error> {
         return Err(Error::Running);
     }
     let report = Run { session: &mut session, task }.run().await?;
-    // Ends the lock with it.
+    // The server learns late that a session is gone, and the next run would find the lock taken. After an error it has to do.
+    sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK).execute(&mut session).await?;
     session.close().await?;
     Ok(report)
 }
