@@ -17,6 +17,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use tracing::info;
 
+use super::dashboard;
 use super::problem::Problem;
 use super::sessions;
 use super::site::{Shared, Site};
@@ -144,18 +145,24 @@ fn check(site: &Site, headers: &HeaderMap, method: &Method, path: &str) -> Resul
         return Ok(None);
     }
     let visitor = visitor(site, headers)?;
-    demand(&visitor, if is_safe(method) { TokenRole::Read } else { TokenRole::Operate })?;
+    // Whoever came in may leave.
+    let changes = !is_safe(method) && path != sessions::LOGOUT;
+    demand(&visitor, if changes { TokenRole::Operate } else { TokenRole::Read })?;
     Ok(Some(visitor))
 }
 
 /// People are shown where to log in, programs are told.
 fn turn_away(problem: Problem, request: &Request) -> Response {
-    let accepts = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let lacks_token = problem.status == StatusCode::UNAUTHORIZED.as_u16();
-    if lacks_token && request.method() == Method::GET && accepts.contains("text/html") {
+    if lacks_token && request.method() == Method::GET && wants_page(request.headers()) {
         return Redirect::to(&sessions::login_for(request.uri())).into_response();
     }
-    problem.into_response()
+    dashboard::refused(problem, request.headers())
+}
+
+/// Whether a person asks, with a browser.
+pub(super) fn wants_page(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).is_some_and(|value| value.to_str().is_ok_and(|accepts| accepts.contains("text/html")))
 }
 
 fn is_safe(method: &Method) -> bool {

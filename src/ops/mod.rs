@@ -138,7 +138,7 @@ fn router(site: Arc<Site>) -> Router {
         .merge(sessions::routes())
         .merge(dashboard::routes())
         .merge(api::routes())
-        .fallback(problem::no_such_page)
+        .fallback(dashboard::no_such_page)
         .method_not_allowed_fallback(problem::no_such_method);
     guard::before(routes, &site).with_state(site)
 }

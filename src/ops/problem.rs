@@ -182,11 +182,6 @@ from_rejections! {
     StringRejection => "body",
 }
 
-/// Whatever has no route.
-pub(super) async fn no_such_page(uri: Uri) -> Problem {
-    Problem::not_found("not_found", format!("there is nothing at {}", uri.path()))
-}
-
 /// A route that is there, asked in another way.
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
     let detail = format!("{} does not take {method}", uri.path());

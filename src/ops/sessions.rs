@@ -25,6 +25,9 @@ use crate::security::TokenDigest;
 /// Where people log in.
 pub(super) const LOGIN: &str = "/login";
 
+/// Where they log out.
+pub(super) const LOGOUT: &str = "/logout";
+
 /// The cookie's name.
 pub(super) const COOKIE: &str = "tasker_session";
 
@@ -75,7 +78,7 @@ impl Sessions {
 }
 
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().route(LOGIN, get(form).post(log_in)).route("/logout", post(log_out))
+    Router::new().route(LOGIN, get(form).post(log_in)).route(LOGOUT, post(log_out))
 }
 
 /// Where to log in to see a page.

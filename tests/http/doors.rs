@@ -108,6 +108,32 @@ fn each_role_may_what_it_is_for() {
 }
 
 #[test]
+fn people_are_refused_with_a_page_and_programs_with_a_problem() {
+    let guarded = Guarded::open();
+    let reader = guarded.visitor(TokenRole::Read);
+    let as_person =
+        |method: Method, path: &str| reader.send(reader.request(method, path).header("accept", "text/html"));
+    for (method, path, status, code) in
+        [(Method::GET, "/nothing/here", 404, "not_found"), (Method::POST, "/namespaces/a/pause", 403, "forbidden")]
+    {
+        let page = as_person(method.clone(), path);
+        assert_eq!((page.status, page.header("content-type")), (status, "text/html; charset=utf-8"));
+        assert!(page.text.contains(code) && page.text.contains("<h1>"), "{}", page.text);
+        assert_eq!(reader.send(reader.request(method, path)).problem(), (status, code.to_owned()));
+    }
+}
+
+#[test]
+fn whoever_came_in_may_leave() {
+    let guarded = Guarded::open();
+    let reader = guarded.visitor(TokenRole::Read);
+    let out = |site: &str| reader.send(reader.request(Method::POST, "/logout").header("sec-fetch-site", site));
+    assert_eq!(out("cross-site").problem(), (403, "forbidden".to_owned()));
+    let left = out("same-origin");
+    assert_eq!((left.status, left.header("location")), (303, "/login"));
+}
+
+#[test]
 fn a_token_that_was_taken_away_is_nothing_at_once() {
     let guarded = Guarded::open();
     let (reader, admin) = (guarded.visitor(TokenRole::Read), guarded.visitor(TokenRole::Admin));

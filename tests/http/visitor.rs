@@ -1,5 +1,7 @@
 //! Somebody who asks over HTTP, with or without a token.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Request, RequestBuilder};
 use serde_json::Value;
@@ -55,7 +57,9 @@ impl Visitor {
     pub fn with(base: &str, headers: HeaderMap) -> Visitor {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let builder = reqwest::Client::builder().default_headers(headers).timeout(PATIENCE);
-        let client = builder.redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+        // A connection that is kept would be closed by the broker during a longer silence, which is noticed at the next request only.
+        let builder = builder.redirect(reqwest::redirect::Policy::none()).pool_max_idle_per_host(0);
+        let client = builder.build().expect("a client");
         Visitor { runtime, client, base: base.to_owned() }
     }
 

@@ -15,12 +15,15 @@ mod workers;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
 use maud::Markup;
 use uuid::Uuid;
 
-use super::guard::Visitor;
+use super::guard::{Visitor, wants_page};
 use super::pages::base::{Live, Page, Tab};
 use super::pages::notice::Notice;
+use super::problem::Problem;
 use super::site::{Shared, Site};
 use crate::protocol::{HealthCheck, HealthLevel};
 use refusal::Refusal;
@@ -42,6 +45,16 @@ pub(super) fn routes() -> Router<Shared> {
         .merge(batches::routes())
         .merge(namespaces::routes())
         .merge(templates::routes())
+}
+
+/// A refusal, as a page for people and as a problem for programs.
+pub(super) fn refused(problem: Problem, headers: &HeaderMap) -> Response {
+    if wants_page(headers) { Refusal::from(problem).into_response() } else { problem.into_response() }
+}
+
+/// Whatever has no route.
+pub(super) async fn no_such_page(uri: Uri, headers: HeaderMap) -> Response {
+    refused(Problem::not_found("not_found", format!("there is nothing at {}", uri.path())), &headers)
 }
 
 /// What surrounds the content of a page.

@@ -21,20 +21,18 @@ impl<P: Into<Problem>> From<P> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Problem { status, title, code, detail, field, .. } = self.0;
+        let text = field.map_or_else(|| detail.clone(), |field| format!("{field}: {detail}"));
         let page = Page {
             title,
             tab: None,
             broker: "",
             viewer: "",
-            notice: Some(Notice { tone: Tone::Bad, text: &detail }),
+            notice: Some(Notice { tone: Tone::Bad, text: &text }),
             live: None,
             body: html! {
                 div class="panel" {
                     h1 { (title) }
-                    p class="muted" {
-                        code { (code) }
-                        @if let Some(field) = field { " in " code { (field) } }
-                    }
+                    p class="muted" { code { (code) } }
                     p { a class="button" href="/" { "Overview" } }
                 }
             },

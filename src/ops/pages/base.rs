@@ -147,7 +147,10 @@ impl Page<'_> {
                         @if !self.broker.is_empty() { (badge(self.broker)) }
                     }
                     span id="link-state" class="link-state" hidden role="status" { "not live" }
-                    @if !self.viewer.is_empty() { span class="viewer" { (self.viewer) } }
+                    @if !self.viewer.is_empty() {
+                        span class="viewer" { (self.viewer) }
+                        form method="post" action="/logout" { button id="log-out" class="quiet" { "Log out" } }
+                    }
                     button id="theme" type="button" class="quiet" hidden title="Light or dark" aria-label="Light or dark" {
                         (icon("theme"))
                     }
