@@ -165,10 +165,9 @@ function live() {
   };
   source.addEventListener("message", take);
   source.addEventListener("gap", () => refresh(false));
-  // What happened while there was no connection is seen by looking again.
-  let lost = false;
-  source.addEventListener("open", () => { state.hidden = true; if (lost) refresh(false); lost = false; });
-  source.addEventListener("error", () => { state.hidden = false; lost = true; });
+  // What happened while there was no connection, and between the drawing of the page and the first one, is seen by looking again.
+  source.addEventListener("open", () => { state.hidden = true; refresh(false); });
+  source.addEventListener("error", () => { state.hidden = false; });
   document.addEventListener("visibilitychange", () => { if (!document.hidden && waiting === "shown") { waiting = null; refresh(false); } });
   addEventListener("pagehide", () => source.close());
 }
