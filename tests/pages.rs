@@ -223,7 +223,8 @@ fn draw(file: &str, (dossier, timeline): &(Dossier, Timeline), address: &str) ->
         explained: Some(&known.explained),
     });
     let redaction = Redaction::new(["token"]);
-    let page = TaskPage { dossier, timeline, wanted: &wanted, looked, redaction: &redaction, may_operate: true };
+    let page =
+        TaskPage { dossier, timeline, wanted: &wanted, looked, halt: None, redaction: &redaction, may_operate: true };
     let title = format!("{} · task", dossier.name);
     let page = Page {
         title: &title,

@@ -45,7 +45,7 @@ fn a_failed_step_is_found_retried_and_resolved() {
     let page = visitor.get(&format!("/tasks/{task}"));
     assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
     assert!(page.header("content-security-policy").contains("script-src 'self'"));
-    assert!(page.text.contains("Gives 1 failed steps new attempts."), "{}", page.text);
+    assert!(page.text.contains("Gives 1 failed step new attempts."), "{}", page.text);
     let step = database.text(
         "SELECT step.name FROM tasker.step_attempts_failed AS failure
          JOIN tasker.steps AS step USING (task_id, step_number)",

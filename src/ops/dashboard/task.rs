@@ -21,12 +21,17 @@ use crate::ops::pages::task::{Looked, TaskPage, Wanted};
 use crate::ops::problem::Problem;
 use crate::ops::redact::Redaction;
 use crate::ops::site::{Shared, Site};
-use crate::protocol::{CancelTask, ErrorCode, ExplainStep, JsonText, ResolveStep, RetryTask, StepExplained};
+use crate::protocol::{
+    CancelTask, ErrorCode, ExplainStep, JsonText, ResolveStep, RetryTask, StepExplained, StepExplanation,
+};
 use crate::security::TokenRole;
 use crate::store::{self, Dossier, OperatorAct, Payload, StepFile, StepHistory};
 
 /// Attempts of a step, and acts on a task, that its page shows.
 const HISTORY_MAX: u32 = 30;
+
+/// Reasons for which a task as a whole stands still, of those that PROTOCOL.md lists.
+const HALTS: [&str; 4] = ["namespace_paused", "no_worker", "worker_awaited", "broker_draining"];
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -50,12 +55,14 @@ async fn show(
     let dossier = store::dossier(site.pool()?, TaskId(id)).await?.ok_or_else(|| unknown_task(id))?;
     let timeline = store::timeline(site.pool()?, TaskId(id)).await?;
     let step = Step::of(&site, &dossier, wanted.step.as_deref()).await?;
+    let halt = halt(&site, &dossier).await;
     let redaction = Redaction::new(site.http.redact.iter().map(String::as_str));
     let page = TaskPage {
         dossier: &dossier,
         wanted: &wanted,
         timeline: &timeline,
         looked: step.as_ref().map(Step::looked),
+        halt: halt.as_ref(),
         redaction: &redaction,
         may_operate: visitor.role >= TokenRole::Operate,
     };
@@ -81,6 +88,17 @@ fn done(what: &str) -> Option<&'static str> {
     }
 }
 
+/// Why the first step that could run does not, when something has to happen first. Without an answer there is still the page.
+async fn halt(site: &Site, dossier: &Dossier) -> Option<StepExplanation> {
+    let step = dossier.steps.iter().find(|step| step.ready)?.name.clone();
+    let explained = site.ask(explain(dossier, step)).await.ok()?;
+    explained.steps.into_iter().find(|step| HALTS.contains(&step.reason.as_str()))
+}
+
+fn explain(dossier: &Dossier, step: String) -> ExplainStep {
+    ExplainStep { correlation_id: Uuid::nil(), task_id: dossier.id.0, step: Some(step) }
+}
+
 /// What is known of the step that is looked at.
 struct Step {
     number: usize,
@@ -101,8 +119,7 @@ impl Step {
         let mut acts = store::operator_acts(pool, Some(dossier.id), None, HISTORY_MAX).await?;
         acts.retain(|act| act.step.as_ref().is_none_or(|of| *of == step.name));
         let waits = matches!(step.state, StepState::Pending | StepState::WaitingForRetry | StepState::InProgress);
-        let question =
-            ExplainStep { correlation_id: Uuid::nil(), task_id: dossier.id.0, step: Some(step.name.clone()) };
+        let question = explain(dossier, step.name.clone());
         // Without an answer there is still the rest of the page.
         let explained = if waits { site.ask(question).await.ok() } else { None };
         Ok(Some(Step { number, file, history, acts, explained }))

@@ -47,9 +47,19 @@ pub fn grouped(count: u64) -> String {
     text
 }
 
+/// So many of something: `1 step`, `2,000 steps`.
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::{counted, grouped};
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 2_000].map(|count| counted(count, "step")), ["0 steps", "1 step", "2,000 steps"]);
+    }
 
     #[test]
     fn digits_come_in_threes() {

@@ -1,7 +1,7 @@
 //! One step of a task: why it is as it is, how its attempts failed, what it got and gave.
 
 use maud::{Markup, html};
-use tasker_engine::StepState;
+use tasker_engine::{StepState, TaskState};
 
 use super::{TaskPage, standing_of};
 use crate::ops::pages::badge::badge;
@@ -200,19 +200,22 @@ fn hints(explanation: &StepExplanation, explained: &StepExplained) -> Markup {
         let names: Vec<String> = steps.iter().map(|named| format!("{} ({})", named.step, named.state)).collect();
         names.join(", ")
     };
+    // Who serves the template of a task that has ended is not counted.
+    let ended = TaskState::from_name(&explained.task_state).is_some_and(TaskState::is_final);
     html! {
         ul {
             @if !explanation.held_up_by.is_empty() { li { "Held up by " (named(&explanation.held_up_by)) } }
             @if let Some(by) = &explained.paused_by {
                 li {
-                    "The namespace is paused by " (by)
+                    "The namespace is paused"
+                    @if !by.is_empty() { " by " (by) }
                     @if let Some(at_ms) = explained.paused_at_ms { ", " (time(at_ms)) }
                     @if let Some(reason) = &explained.pause_reason { ": " (reason) }
                 }
             }
-            @if explained.workers_serving == 0 {
+            @if !ended && explained.workers_serving == 0 {
                 li { "No worker serves this template" }
-            } @else {
+            } @else if !ended {
                 li {
                     (explained.workers_active) " of " (explained.workers_serving) " workers that serve it take work; "
                     (explained.slots_used) " of their " (explained.slots) " slots are taken"

@@ -17,11 +17,12 @@ use super::badge::{badge, icon, look};
 use super::confirm::Confirm;
 use super::filter_box::{FilterBox, encode};
 use super::graph::{Target, graph};
-use super::pager::grouped;
+use super::pager::{counted, grouped};
 use super::payload::excerpt;
 use super::time::{span, span_ms, time, time_or_dash};
 use crate::ops::graph::{Graph, Standing, Step, View};
 use crate::ops::redact::Redaction;
+use crate::protocol::StepExplanation;
 use crate::store::{Dossier, StepLine, Timeline};
 
 /// What the bar of a task has a colour for, from left to right.
@@ -48,6 +49,8 @@ pub struct TaskPage<'a> {
     pub timeline: &'a Timeline,
     /// The step that is looked at.
     pub looked: Option<Looked<'a>>,
+    /// Why the first step that could run does not, when that takes more than its turn.
+    pub halt: Option<&'a StepExplanation>,
     /// What is not shown of payloads.
     pub redaction: &'a Redaction,
     /// Whether who looks may act.
@@ -96,6 +99,9 @@ impl TaskPage<'_> {
                         @if failed > 0 { (self.retry(failed)) }
                         @if !over { (self.cancel()) }
                     }
+                }
+                @if let Some(halt) = self.halt {
+                    div class="notice warn" { (icon("pause")) span { (halt.message) } }
                 }
                 (self.progress())
                 dl class="facts" {
@@ -155,7 +161,7 @@ impl TaskPage<'_> {
         let confirm = Confirm {
             id: "retry",
             title: "Retry…",
-            explain: html! { "Gives " (grouped(failed as u64)) " failed steps new attempts." },
+            explain: html! { "Gives " (counted(failed as u64, "failed step")) " new attempts." },
             action: &format!("/tasks/{}/retry", self.dossier.id.0),
             fields: html! {},
             button: "Retry",
@@ -206,7 +212,7 @@ impl TaskPage<'_> {
         html! {
             header {
                 h2 { "Graph" }
-                span class="muted small" { (critical(steps)) }
+                span id="critical" data-refresh class="muted small" { (critical(steps)) }
                 span class="grow" {}
                 button type="button" class="small" hidden data-fit aria-pressed="false" { "Fit" }
                 (found.markup())

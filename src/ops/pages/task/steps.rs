@@ -62,7 +62,7 @@ impl TaskPage<'_> {
         let there = Standing::ALL.into_iter().filter(|standing| self.count(*standing) > 0);
         let current = self.wanted.state.as_deref();
         html! {
-            p class="examples" {
+            p id="standings" data-refresh class="examples" {
                 a href={ (self.wanted.with_group(None)) "#steps" }
                     aria-current=[(current.is_none() && self.wanted.group.is_none()).then_some("true")] { "all" }
                 @for standing in there {

@@ -140,7 +140,15 @@ fn page(dossier: &Dossier, parameters: &[(&str, &str)], may_operate: bool) -> St
         explained: Some(&explained),
     });
     let timeline = timeline(dossier);
-    let page = TaskPage { dossier, timeline: &timeline, wanted: &wanted, looked, redaction: &redaction, may_operate };
+    let page = TaskPage {
+        dossier,
+        timeline: &timeline,
+        wanted: &wanted,
+        looked,
+        halt: None,
+        redaction: &redaction,
+        may_operate,
+    };
     page.body().expect("acyclic").into_string()
 }
 
