@@ -1,5 +1,8 @@
 //! The first page: how the broker is, what waits, what happened in the last hours.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
@@ -15,10 +18,10 @@ use crate::ops::pages::filter_box::encode;
 use crate::ops::pages::notice::{Notice, Tone};
 use crate::ops::pages::pager::grouped;
 use crate::ops::pages::table::{self, Row};
-use crate::ops::pages::time::span;
+use crate::ops::pages::time::{dash, span};
 use crate::ops::site::Shared;
 use crate::protocol::{HealthCheck, HealthLevel, HealthReport, ListNamespaces, NamespaceSummary};
-use crate::server::metrics::Minute;
+use crate::server::metrics::{Figures, Minute};
 
 /// Minutes that the charts show.
 const SHOWN: usize = 3 * 60;
@@ -30,19 +33,21 @@ pub(super) fn routes() -> Router<Shared> {
 async fn show(State(site): State<Shared>, visitor: Visitor) -> Answer {
     let health = site.ask(HealthCheck { correlation_id: Uuid::nil(), level: HealthLevel::Detailed }).await?;
     let namespaces = site.ask(ListNamespaces { correlation_id: Uuid::nil() }).await?.namespaces;
-    let minutes = site.inside()?.observer.history().await.unwrap_or_default();
+    let observer = &site.inside()?.observer;
+    let minutes = observer.history().await.unwrap_or_default();
+    let ages = ages(observer.figures().await);
     let minutes = &minutes[minutes.len().saturating_sub(SHOWN)..];
     let body = html! {
         h1 class="hidden" { "Overview" }
         div id="problems" data-refresh {
             @for problem in &health.problems { (Notice { tone: Tone::Warn, text: problem }.markup()) }
         }
-        (tiles(&health, &namespaces))
+        (tiles(&health, &namespaces, &ages))
         div class="split" {
             (steps_chart(minutes))
             (times_chart(minutes))
         }
-        (waiting(&namespaces))
+        (waiting(&namespaces, &ages))
         p class="muted" {
             "Broker " code { (health.broker_id) } ", version " (health.version) ", epoch " (health.epoch) ", up "
             (span(health.uptime_seconds.saturating_mul(1_000_000))) ", Postgres " (health.postgres) "."
@@ -52,24 +57,43 @@ async fn show(State(site): State<Shared>, visitor: Visitor) -> Answer {
     Ok(Frame { title: "Overview", tab: Some(Tab::Overview), notice: None, live }.around(&site, &visitor, body).await)
 }
 
-fn tiles(health: &HealthReport, namespaces: &[NamespaceSummary]) -> Markup {
+/// For how long the oldest ready step of each namespace has waited, in milliseconds; nothing when the loop does not answer.
+fn ages(figures: Option<Figures>) -> BTreeMap<Arc<str>, u64> {
+    let mut ages = BTreeMap::new();
+    for template in figures.map(|figures| figures.engine.templates).unwrap_or_default() {
+        if let Some(oldest_ms) = template.oldest_ready_ms {
+            let age = ages.entry(template.key.namespace).or_insert(oldest_ms);
+            *age = oldest_ms.max(*age);
+        }
+    }
+    ages
+}
+
+/// How long something has waited, in words.
+fn waited(age_ms: Option<&u64>) -> Markup {
+    age_ms.map_or_else(dash, |age_ms| html! { (span(age_ms.saturating_mul(1_000))) })
+}
+
+fn tiles(health: &HealthReport, namespaces: &[NamespaceSummary], ages: &BTreeMap<Arc<str>, u64>) -> Markup {
     let waiting: u64 = namespaces.iter().map(|namespace| namespace.steps_waiting).sum();
-    let tile = |href: &str, value: u64, symbol: &str, tone: &str, what: &str| {
+    let number = |count: u64| html! { (grouped(count)) };
+    let tile = |href: &str, value: Markup, symbol: &str, tone: &str, what: &str| {
         html! {
             a class="tile" href=(href) {
-                span class="value" { (grouped(value)) }
+                span class="value" { (value) }
                 span class={ "what " (tone) } { (icon(symbol)) (what) }
             }
         }
     };
     html! {
         div class="tiles" id="tiles" data-refresh {
-            (tile("/tasks?q=state%3Ain_progress%2Cpending", health.tasks.unwrap_or(0), "play", "busy", "live tasks"))
-            (tile("/namespaces", health.steps_ready.unwrap_or(0), "dot", "next", "steps ready"))
-            (tile("/namespaces", health.steps_in_progress.unwrap_or(0), "play", "busy", "steps running"))
-            (tile("/namespaces", waiting, "ring", "idle", "steps waiting"))
-            (tile("/workers", health.workers.unwrap_or(0), "check", "good", "workers"))
-            (tile("/workers", health.slots.unwrap_or(0), "ring", "idle", "slots"))
+            (tile("/tasks?q=state%3Ain_progress%2Cpending", number(health.tasks.unwrap_or(0)), "play", "busy", "live tasks"))
+            (tile("/namespaces", number(health.steps_ready.unwrap_or(0)), "dot", "next", "steps ready"))
+            (tile("/namespaces", waited(ages.values().max()), "clock", "warn", "longest wait"))
+            (tile("/namespaces", number(health.steps_in_progress.unwrap_or(0)), "play", "busy", "steps running"))
+            (tile("/namespaces", number(waiting), "ring", "idle", "steps waiting"))
+            (tile("/workers", number(health.workers.unwrap_or(0)), "check", "good", "workers"))
+            (tile("/workers", number(health.slots.unwrap_or(0)), "ring", "idle", "slots"))
         }
     }
 }
@@ -107,12 +131,13 @@ fn times_chart(minutes: &[Minute]) -> Markup {
     chart.markup()
 }
 
-fn waiting(namespaces: &[NamespaceSummary]) -> Markup {
+fn waiting(namespaces: &[NamespaceSummary], ages: &BTreeMap<Arc<str>, u64>) -> Markup {
     let columns = [
         table::name("Namespace"),
         table::text("State"),
         table::number("Tasks"),
         table::number("Ready"),
+        table::number("For"),
         table::number("Running"),
         table::number("Waiting"),
         table::number("Workers"),
@@ -126,6 +151,7 @@ fn waiting(namespaces: &[NamespaceSummary]) -> Markup {
             badge(if namespace.paused { "paused" } else { "active" }),
             html! { (grouped(namespace.tasks)) },
             html! { (grouped(namespace.steps_ready)) },
+            waited(ages.get(&**name)),
             html! { (grouped(namespace.steps_in_progress)) },
             html! { (grouped(namespace.steps_waiting)) },
             html! { (namespace.workers) },

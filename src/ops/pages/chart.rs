@@ -41,12 +41,16 @@ impl Chart<'_> {
             section class="panel" id=(self.id) data-refresh {
                 header {
                     h2 class="grow" { (self.title) }
-                    span class="muted" { "last " (minutes) " min, most " ((self.format)(most)) }
+                    @if minutes > 0 { span class="muted" { "last " (minutes) " min, most " ((self.format)(most)) } }
                 }
-                svg class="chart" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } preserveAspectRatio="none" role="img"
-                    aria-label=(self.words(most)) {
-                    @for series in self.series {
-                        polyline class=(series.tone) points=(points(series.values, minutes, most)) {}
+                @if minutes == 0 {
+                    p class="chart muted" { "The first minute is not over." }
+                } @else {
+                    svg class="chart" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } preserveAspectRatio="none" role="img"
+                        aria-label=(self.words(most)) {
+                        @for series in self.series {
+                            polyline class=(series.tone) points=(points(series.values, minutes, most)) {}
+                        }
                     }
                 }
                 p class="legend" {
@@ -73,7 +77,12 @@ fn points(values: &[u64], minutes: usize, most: u64) -> String {
     let step = WIDTH / (minutes.max(2) - 1) as f64;
     let height = |value: u64| HEIGHT - 2.0 - (HEIGHT - 4.0) * value as f64 / most.max(1) as f64;
     let points = values.iter().enumerate().map(|(at, value)| format!("{:.1},{:.1}", at as f64 * step, height(*value)));
-    points.collect::<Vec<_>>().join(" ")
+    let mut points: Vec<String> = points.collect();
+    // One minute alone is a level line, not a point that nobody sees.
+    if let [only] = values {
+        points.push(format!("{WIDTH:.1},{:.1}", height(*only)));
+    }
+    points.join(" ")
 }
 
 #[cfg(test)]
@@ -84,7 +93,7 @@ mod tests {
     fn the_largest_value_touches_the_top_and_zero_the_bottom() {
         assert_eq!(points(&[0, 10, 5], 3, 10), "0.0,118.0 300.0,2.0 600.0,60.0");
         assert_eq!(points(&[], 0, 0), "");
-        assert_eq!(points(&[0], 1, 0), "0.0,118.0");
+        assert_eq!(points(&[0], 1, 0), "0.0,118.0 600.0,118.0");
     }
 
     #[test]
