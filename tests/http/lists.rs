@@ -68,7 +68,7 @@ fn failed_tasks_are_found_grouped_and_retried() {
     let batches = page(&visitor, "/batches?worker=lin");
     let (_, batch) = batches.split_once("href=\"/batches/").expect("a batch");
     page(&visitor, &format!("/batches/{}", &batch[..36]));
-    assert!(page(&visitor, "/dead-ends/retry?q=state%3Aerror").contains("<b>3</b> tasks match"));
+    assert!(page(&visitor, "/dead-ends/retry?q=state%3Aerror").contains("<b>3 tasks match.</b>"));
     // Without a reason, or without a task, nothing is done.
     let path = "/dead-ends/retry";
     assert_eq!(send(&visitor, path, "q=state%3Aerror&which=all&reason=+").status, 400);

@@ -20,7 +20,7 @@ use crate::ops::pages::confirm::REASON_MAX;
 use crate::ops::pages::empty::empty;
 use crate::ops::pages::filter_box::{FilterBox, encode};
 use crate::ops::pages::notice::{Notice, Tone};
-use crate::ops::pages::pager::grouped;
+use crate::ops::pages::pager::{counted, grouped};
 use crate::ops::pages::table::{self, Row};
 use crate::ops::pages::time::time;
 use crate::ops::problem::Problem;
@@ -113,7 +113,11 @@ async fn preview(
         Ok(filter) => {
             let page = store::search_tasks(site.pool()?, filter, None, ROWS).await?;
             let count = store::count_tasks(site.pool()?, filter).await?;
-            let total = format!("{}{}", grouped(count.tasks.into()), if count.is_capped { "+" } else { "" });
+            let total = match count.is_capped {
+                true => format!("{}+ tasks match", grouped(count.tasks.into())),
+                false if count.tasks == 1 => "1 task matches".to_owned(),
+                false => format!("{} match", counted(count.tasks.into(), "task")),
+            };
             choice(&text, &page.tasks, &total, visitor.role >= TokenRole::Operate)
         }
         Err(_) => html! {},
@@ -133,20 +137,22 @@ fn choice(filter: &str, tasks: &[TaskRow], total: &str, may_operate: bool) -> Ma
     }
     let columns = [table::name("Task"), table::number("Created"), table::wide("Last error")];
     let rows: Vec<Row> = tasks.iter().map(|row| task_row(row, may_operate)).collect();
+    let table = table::table("tasks", "Tasks that match, newest first", &columns, &rows);
+    if !may_operate {
+        return html! { p { (total) "." } (table) };
+    }
     html! {
         form id="bulk" method="post" action="/dead-ends/retry" {
             input type="hidden" name="q" value=(filter);
-            @if may_operate {
-                div class="panel" {
-                    p { b { (total) } " tasks match. Their failed steps get new attempts; at most " (TASKS_MAX) " at a time." }
-                    label { "Reason" input name="reason" maxlength=(REASON_MAX) required autocomplete="off"; }
-                    p class="row" {
-                        button class="act" name="which" value="selected" { "Retry selected" }
-                        button class="act" name="which" value="all" { "Retry all that match" }
-                    }
+            div class="panel" {
+                p { b { (total) "." } " Failed steps get new attempts; at most " (TASKS_MAX) " at a time." }
+                label { "Reason" input name="reason" maxlength=(REASON_MAX) required autocomplete="off"; }
+                p class="row" {
+                    button class="act" name="which" value="selected" { "Retry selected" }
+                    button class="act" name="which" value="all" { "Retry all that match" }
                 }
             }
-            (table::table("tasks", "Tasks that match, newest first", &columns, &rows))
+            (table)
         }
     }
 }

@@ -77,7 +77,7 @@ fn row(namespace: &NamespaceSummary, may_operate: bool) -> Row {
         html! {
             @if let Some(at) = namespace.paused_at_ms { (time(at)) }
             @if let Some(by) = namespace.paused_by.as_ref().filter(|by| !by.is_empty()) { " by " (by) }
-            @if let Some(reason) = &namespace.reason { ": " (reason) }
+            @if let Some(reason) = &namespace.reason { ": " span title=(reason) { (reason) } }
         },
         html! { @if may_operate { (form(namespace)) } },
     ];

@@ -55,7 +55,7 @@ fn row(template: &TemplateSummary) -> Row {
         html! { (version) },
         html! { (template.steps) },
         html! { (template.workers) },
-        html! { (template.description.as_deref().unwrap_or_default()) },
+        html! { @if let Some(text) = &template.description { span title=(text) { (text) } } },
     ];
     Row::new(format!("template-{namespace}-{name}-{version}"), cells)
 }

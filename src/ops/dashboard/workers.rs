@@ -17,6 +17,7 @@ use crate::ops::pages::base::{Live, Tab};
 use crate::ops::pages::confirm::Confirm;
 use crate::ops::pages::empty::empty;
 use crate::ops::pages::filter_box::encode;
+use crate::ops::pages::pager::counted;
 use crate::ops::pages::table::{self, Row};
 use crate::ops::pages::time::{span_ms, time, time_or_dash};
 use crate::ops::site::Shared;
@@ -86,7 +87,7 @@ fn form(worker: &WorkerSummary) -> Markup {
     let confirm = Confirm {
         id: &format!("drain-{name}"),
         title: "Drain",
-        explain: html! { b { (name) } " finishes the " (worker.in_flight) " steps that it has, gets no more, and ends." },
+        explain: html! { b { (name) } " finishes the " (counted(worker.in_flight.into(), "step")) " that it has, gets no more, and ends." },
         action: &format!("/workers/{}/drain", encode(name)),
         fields: html! {},
         button: "Drain",

@@ -8,7 +8,13 @@ const stored = { get: (key) => { try { return localStorage.getItem(key); } catch
 // Before the first paint, so that nothing flashes.
 if (stored.get("theme")) root.dataset.theme = stored.get("theme");
 
-document.addEventListener("DOMContentLoaded", () => { theme(); help(); times(); keys(); tables(); graphs(); live(); });
+document.addEventListener("DOMContentLoaded", () => { here(); theme(); help(); times(); keys(); tables(); graphs(); live(); });
+
+// On a phone the navigation is longer than the screen.
+function here() {
+  const link = document.querySelector(".top nav [aria-current]");
+  if (link) link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetLeft - (link.parentElement.clientWidth - link.offsetWidth) / 2;
+}
 
 function theme() {
   const button = document.getElementById("theme");

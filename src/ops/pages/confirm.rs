@@ -36,8 +36,7 @@ impl Confirm<'_> {
             p { (self.explain) }
             (self.fields)
             label {
-                "Reason"
-                @if !self.reason_required { span class="muted" { " (optional)" } }
+                span { "Reason" @if !self.reason_required { span class="muted" { " (optional)" } } }
                 input name="reason" maxlength=(REASON_MAX) required[self.reason_required] autocomplete="off" form=[form];
             }
             button class=(if self.danger { "act danger" } else { "act" }) form=[form] formaction=[form.map(|_| self.action)]

@@ -48,6 +48,7 @@ pub fn shortened(text: &str, letters: usize) -> String {
 /// `812 bytes`, `12.3 KiB`, `1.0 MiB`.
 pub fn size(bytes: usize) -> String {
     match bytes {
+        1 => "1 byte".to_owned(),
         0..1_024 => format!("{bytes} bytes"),
         1_024..1_048_576 => format!("{}.{} KiB", bytes / 1_024, bytes % 1_024 * 10 / 1_024),
         _ => format!("{}.{} MiB", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
@@ -152,6 +153,7 @@ mod tests {
         assert!(shown.contains("Cut after 14 bytes") && shown.contains("href=\"/raw\""));
         let all = Excerpt { text: whole.to_owned(), bytes: whole.len() };
         assert!(!excerpt("Context", &all, None, &Redaction::default()).into_string().contains("Cut after"));
-        assert_eq!((size(5), size(1_536), size(3 << 20)), ("5 bytes".into(), "1.5 KiB".into(), "3.0 MiB".into()));
+        assert_eq!((size(1), size(5)), ("1 byte".into(), "5 bytes".into()));
+        assert_eq!((size(1_536), size(3 << 20)), ("1.5 KiB".into(), "3.0 MiB".into()));
     }
 }
