@@ -109,6 +109,9 @@ require_test_tools() {
   need faketime have_faketime
   need python3 command -v python3
   need python3-venv python3 -c 'import ensurepip, venv'
+  # The dashboard is walked through in a real browser.
+  need chromium command -v chromium
+  need chromium-driver command -v chromedriver
   # Instructions are counted under it.
   need valgrind command -v valgrind
   install_missing

@@ -1,9 +1,9 @@
 //! Ruby processes: workers, and scripts that use the client.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
 use nix::sys::prctl;
@@ -24,7 +24,7 @@ pub struct RubyWorker {
     log: Arc<Log>,
 }
 
-/// What a process writes to its standard error, line by line, and whether that has ended.
+/// What a process writes, line by line, and whether that has ended.
 #[derive(Default)]
 pub struct Log {
     lines: Mutex<(Vec<String>, bool)>,
@@ -32,7 +32,7 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn of(stream: ChildStderr) -> Arc<Log> {
+    pub fn of(stream: impl Read + Send + 'static) -> Arc<Log> {
         let log = Arc::new(Log::default());
         let writer = log.clone();
         std::thread::spawn(move || {
