@@ -63,6 +63,16 @@ impl Recorder {
         debug_assert!(recorded.is_ok(), "{recorded:?}");
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds all times of another.
+    pub(super) fn merge(&mut self, other: &Recorder) {
+        let merged = self.0.add(&other.0);
+        debug_assert!(merged.is_ok(), "{merged:?}");
+    }
+
     pub(super) fn latency(&self) -> Latency {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1_000.0;
         Latency {

@@ -125,6 +125,8 @@ pub struct WorkerSetting {
 pub struct Cpu {
     /// The broker.
     pub broker_us: Option<f64>,
+    /// Of that, its thread that serves HTTP.
+    pub broker_http_us: Option<f64>,
     /// All processes of Postgres.
     pub postgres_us: Option<f64>,
     /// Workers in processes of their own.
@@ -202,8 +204,13 @@ struct Processes {
     worker_settings: Vec<WorkerSetting>,
 }
 
+/// The name of the broker's thread that serves HTTP.
+const HTTP: &str = "http";
+
 struct Usages {
     broker: Option<Usage>,
+    /// CPU time in microseconds.
+    broker_http: Option<u64>,
     postgres: Option<Usage>,
     workers: Vec<Usage>,
     bench: Option<Usage>,
@@ -233,6 +240,7 @@ impl Processes {
     fn usage(&self) -> Usages {
         Usages {
             broker: self.broker.and_then(processes::of),
+            broker_http: self.broker.and_then(|pid| processes::threads_us(pid, HTTP)),
             postgres: self.postmaster.and_then(processes::of_family),
             workers: self.workers.iter().filter_map(|pid| processes::of(*pid)).collect(),
             bench: processes::of(std::process::id()),
@@ -352,12 +360,14 @@ impl Usages {
             let used = after?.cpu_us.saturating_sub(before?.cpu_us);
             (steps > 0).then(|| used as f64 / steps as f64)
         };
+        let of_threads = |cpu_us: u64| Usage { cpu_us, ..Usage::default() };
         let workers = |usages: &[Usage]| {
             let cpu_us = usages.iter().map(|usage| usage.cpu_us).sum();
             (!usages.is_empty()).then(|| Usage { cpu_us, ..Usage::default() })
         };
         Cpu {
             broker_us: used(self.broker, before.broker),
+            broker_http_us: used(self.broker_http.map(of_threads), before.broker_http.map(of_threads)),
             postgres_us: used(self.postgres, before.postgres),
             workers_us: used(workers(&self.workers), workers(&before.workers)),
             bench_us: used(self.bench, before.bench),

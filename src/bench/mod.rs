@@ -1,12 +1,14 @@
 //! Load on a broker, and what it takes: workflows of a shape are submitted, a native worker or the workers that are there
 //! run them, and everything is counted that says what a step costs.
 
+mod comparison;
 mod completions;
 mod distribution;
 mod figures;
 pub mod limit;
 mod load;
 mod machine;
+mod polling;
 mod processes;
 mod round_trip;
 mod shape;
@@ -30,10 +32,12 @@ use figures::Before;
 use load::{Load, Submission};
 use worker::Workers;
 
+pub use comparison::{Compared, Comparison, ComparisonOptions, Figures, Loaded, Ratio, Round, compare};
 pub use distribution::{Latency, Spread};
 pub use figures::{Cpu, Memory, Report, Setting, WorkerSetting, Written};
 pub use load::Pace;
 pub use machine::Machine;
+pub use polling::{PollError, Polled, Problem, Site};
 pub use shape::{Shape, ShapeError};
 pub use worker::Work;
 
@@ -93,6 +97,9 @@ pub enum Error {
     /// A socket failed.
     #[error("a socket failed: {0}")]
     Socket(#[from] zmq::Error),
+    /// Whoever looked at the broker meanwhile was not answered.
+    #[error("whoever polls was not answered: {0}")]
+    Poll(#[from] PollError),
     /// The operating system refused something.
     #[error("{0}")]
     System(#[from] std::io::Error),

@@ -35,6 +35,22 @@ pub(super) fn of_family(parent: u32) -> Option<Usage> {
     Some(usage)
 }
 
+/// CPU time of a process's threads of this name, in microseconds; nothing when it is not of this machine, or the kernel does not
+/// say.
+pub(super) fn threads_us(pid: u32, name: &str) -> Option<u64> {
+    let mut nanoseconds = 0;
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let thread = entry.ok()?.path();
+        // One that has just ended has used little.
+        let Ok(is_called) = fs::read_to_string(thread.join("comm")) else { continue };
+        if is_called.trim_end() == name {
+            let used = fs::read_to_string(thread.join("schedstat")).ok()?;
+            nanoseconds += used.split_whitespace().next()?.parse::<u64>().ok()?;
+        }
+    }
+    Some(nanoseconds / 1_000)
+}
+
 /// The first process of a Postgres server, found by one of its sessions; nothing when that is no process of this machine.
 pub(super) fn postmaster(session: u32) -> Option<u32> {
     let name = fs::read_to_string(format!("/proc/{session}/comm")).ok()?;
@@ -99,6 +115,13 @@ mod tests {
         let usage = of(std::process::id()).expect("we are here");
         assert!(usage.resident_bytes > 1_000_000, "{usage:?}");
         assert!(parent(std::process::id()).is_some());
+        let busy = std::thread::Builder::new().name("busy".to_owned()).spawn(|| {
+            while threads_us(std::process::id(), "busy").is_some_and(|us| us == 0) {}
+            threads_us(std::process::id(), "busy")
+        });
+        let used = busy.expect("a thread").join().expect("it ends");
+        assert!(used.is_none_or(|us| us > 0), "{used:?}");
         assert_eq!(of(u32::MAX), None);
+        assert_eq!(threads_us(u32::MAX, "http"), None);
     }
 }

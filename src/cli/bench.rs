@@ -2,6 +2,7 @@
 
 mod interrupt;
 mod limit;
+mod polled;
 mod private;
 mod table;
 
@@ -12,7 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Exit, Failure, Global, template, time};
-use crate::bench::{self, Options, Pace, Progress, Report, Shape, ShapeError, Target, Work};
+use crate::bench::{self, ComparisonOptions, Options, Pace, Progress, Report, Shape, ShapeError, Target, Work};
 use interrupt::Interrupt;
 use private::PrivateBroker;
 
@@ -36,12 +37,17 @@ struct Run {
     /// Start a broker with a private Postgres for the time of the run, in a folder that is removed afterwards
     #[arg(long)]
     start: bool,
-    /// Runs, of which the median by steps a second is reported
+    /// Runs, of which the median by steps a second is reported; with --with-pollers, rounds
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     runs: u8,
     /// Then write the same rows in groups of the same sizes without a broker, and tell the ratio
     #[arg(long)]
     with_limit: bool,
+    /// Tell what it costs to be looked at: passes without and with N clients of each kind that poll over HTTP (pages, streams of
+    /// events, /metrics, the API), in turn, at full load and with one task at a time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=POLLERS_MAX))]
+    #[arg(conflicts_with_all = ["with_limit", "open_loop"])]
+    with_pollers: Option<u16>,
     /// The broker's database, for WAL, the CPU time of Postgres and the times of steps [default: that of --start]
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, conflicts_with = "start")]
     database: Option<String>,
@@ -93,6 +99,9 @@ struct Run {
     result_bytes: usize,
 }
 
+/// Each has seven connections, and a broker takes 256 by default.
+const POLLERS_MAX: i64 = 30;
+
 /// Who runs the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Worker {
@@ -128,6 +137,14 @@ impl Run {
             None => self.target(global)?,
         };
         let options = self.options(target, shape);
+        if let Some(pollers) = self.with_pollers {
+            let site = polled::site(global, private.as_ref())?;
+            let comparison = polled::compare(
+                ComparisonOptions { full: options, site, pollers: pollers.into(), rounds: self.runs },
+                &interrupt,
+            );
+            return polled::print(global, &comparison.map_err(|failure| with_log(failure, private.as_ref()))?);
+        }
         let mut reports = Vec::new();
         for _ in 0..self.runs {
             let report = self.measure(&options, &interrupt);
@@ -232,7 +249,9 @@ impl From<bench::Error> for Failure {
         match error {
             bench::Error::Client(error) => error.into(),
             bench::Error::Store(error) => error.into(),
-            bench::Error::Task(_) | bench::Error::Worker(_) => Failure::new(Exit::Refused, error.to_string()),
+            bench::Error::Task(_) | bench::Error::Worker(_) | bench::Error::Poll(_) => {
+                Failure::new(Exit::Refused, error.to_string())
+            }
             bench::Error::Interrupted => interrupt::failure(),
             bench::Error::Stalled { .. } => Failure::new(Exit::TimeIsUp, error.to_string()),
             bench::Error::Socket(_) | bench::Error::System(_) => Failure::new(Exit::Broken, error.to_string()),

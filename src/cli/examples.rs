@@ -288,7 +288,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
                 "A broker and a Postgres of its own, and what Postgres alone takes for the same rows",
                 "tasker bench --start --runs 3 --with-limit",
             ),
-            ("The latency of a lone task", "tasker bench --start --in-flight 1 --tasks 1000"),
+            (
+                "What it costs to be looked at, at full load and for a lone task",
+                "tasker bench --start --runs 10 --with-pollers 3",
+            ),
             ("Latencies at 2,000 tasks a second", "tasker bench --start --open-loop --rate 2000"),
             (
                 "Against workers that run already",

@@ -109,6 +109,60 @@ fn a_run_with_a_broker_of_its_own_counts_every_task_and_leaves_nothing_behind() 
 }
 
 #[test]
+fn being_looked_at_is_compared_with_not_being_looked_at() {
+    let folder = passable_folder();
+    let sizes = ["--start", "--runs", "2", "--tasks", "400", "--warm-up", "20", "--in-flight", "50"];
+    let output = bench_in(folder.path(), &[&sizes[..], &["--with-pollers", "1", "-o", "json"]].concat());
+    let report = report(&output);
+    assert_eq!(number(&report, "/pollers"), 1.0);
+    assert_eq!((number(&report, "/full/setting/in_flight"), number(&report, "/lone/setting/in_flight")), (50.0, 1.0));
+    for load in ["full", "lone"] {
+        let rounds = report.pointer(&format!("/{load}/rounds")).and_then(Value::as_array).expect("they are told");
+        assert_eq!(rounds.len(), 2);
+        let steps = |round: &Value, pass: &str| number(round, &format!("/{pass}/steps_per_second"));
+        let [first, second] = [0, 1].map(|round| steps(&rounds[round], "polled") / steps(&rounds[round], "quiet"));
+        let ratio = |which: &str| number(&report, &format!("/{load}/compared/0/ratio/{which}"));
+        assert_eq!((ratio("low"), ratio("high")), (first.min(second), first.max(second)));
+        assert!((ratio("median") - (first + second) / 2.0).abs() < 1e-9);
+        let compared = report.pointer(&format!("/{load}/compared")).and_then(Value::as_array).expect("they are told");
+        assert_eq!(compared.len(), 6, "a figure is missing: {compared:#?}");
+        assert!(compared.iter().all(|figure| number(figure, "/quiet") > 0.0 && number(figure, "/polled") > 0.0));
+        // Each kind has asked in each of the two passes.
+        for look in ["overview", "tasks", "metrics", "api"] {
+            assert!(number(&report, &format!("/{load}/polled/{look}/count")) >= 2.0, "{look}");
+        }
+        assert!(number(&report, &format!("/{load}/polled/events")) > 0.0);
+        assert_eq!(number(&report, &format!("/{load}/tasks_failed")), 0.0);
+    }
+    assert!(entries(folder.path()).is_empty(), "{:?}", entries(folder.path()));
+}
+
+#[test]
+fn whoever_polls_and_is_refused_ends_the_run() {
+    let folder = passable_folder();
+    let tokens = folder.path().join("tokens");
+    let tasker = || Command::new(env!("CARGO_BIN_EXE_tasker"));
+    let made = tasker().args(["token", "new", "anna", "--role", "read", "--file"]).arg(&tokens).output();
+    let made = made.expect("it can be started");
+    assert!(made.status.success(), "{made:?}");
+    let mine = folder.path().join("mine");
+    fs::write(&mine, &made.stdout).expect("it is ours");
+    let run = |token: &[&Path]| {
+        let sizes = ["--start", "--tasks", "40", "--warm-up", "0", "--with-pollers", "1"];
+        let mut command = command_in(folder.path(), &sizes);
+        token.iter().for_each(|file| drop(command.arg("--token-file").arg(file)));
+        command.env("TASKER__HTTP__TOKEN_FILE", &tokens).output().expect("it can be started")
+    };
+    let refused = run(&[]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    assert!(said.contains("whoever polls was not answered: GET /: refused with 303"), "{said}");
+    let let_in = run(&[&mine]);
+    assert!(let_in.status.success(), "{let_in:?}");
+    assert!(String::from_utf8_lossy(&let_in.stdout).contains("POLLED / QUIET"), "{let_in:?}");
+}
+
+#[test]
 fn workers_that_run_already_are_measured_at_a_fixed_rate() {
     let mut stage = Stage::open();
     stage.register("chain");

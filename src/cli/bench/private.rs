@@ -37,6 +37,7 @@ pub(super) struct PrivateBroker {
 struct Ready {
     work: Vec<String>,
     events: Vec<String>,
+    http: Option<String>,
     database: String,
 }
 
@@ -83,6 +84,11 @@ impl PrivateBroker {
             timeout,
             database_url: Some(self.ready.database.clone()),
         }
+    }
+
+    /// Its HTTP server, unless the configuration has none.
+    pub(super) fn http(&self) -> Option<&str> {
+        self.ready.http.as_deref()
     }
 
     /// The end of its log.

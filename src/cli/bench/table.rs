@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::output::{Table, or_dash};
 use crate::bench::limit::LimitReport;
-use crate::bench::{Latency, Machine, Report, Spread};
+use crate::bench::{Latency, Machine, Report, Setting, Spread};
 
 /// All figures, with what they depend on.
 pub(super) fn render(report: &Report) -> String {
@@ -20,21 +20,8 @@ pub(super) fn render(report: &Report) -> String {
         format!(", Postgres {version} ({})", settings.join(" "))
     });
     line("versions", format!("tasker {}{}", report.broker_version, postgres.unwrap_or_default()));
-    let pace = match (setting.in_flight, setting.rate) {
-        (_, Some(rate)) => format!("{} tasks/s, open loop", number(rate)),
-        (Some(tasks), None) => format!("{} tasks in the air", number(tasks as f64)),
-        (None, None) => String::new(),
-    };
-    line(
-        "load",
-        format!(
-            "{} ({} steps), {pace}, {} submitters, {} tasks a message, context of {} bytes",
-            setting.shape, setting.steps_per_task, setting.submitters, setting.tasks_per_message, setting.context_bytes
-        ),
-    );
-    let workers = setting.workers.iter().map(|worker| format!("{} x {}", worker.language, worker.concurrency));
-    let workers: Vec<String> = workers.collect();
-    line("workers", workers.join(", "));
+    line("load", load(setting));
+    line("workers", workers(setting));
     line(
         "done",
         format!(
@@ -64,7 +51,27 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
-fn machine(machine: &Machine) -> String {
+/// What was submitted, and how.
+pub(super) fn load(setting: &Setting) -> String {
+    let pace = match (setting.in_flight, setting.rate) {
+        (_, Some(rate)) => format!("{} tasks/s, open loop", number(rate)),
+        (Some(tasks), None) => format!("{} tasks in the air", number(tasks as f64)),
+        (None, None) => String::new(),
+    };
+    format!(
+        "{} ({} steps), {pace}, {} submitters, {} tasks a message, context of {} bytes",
+        setting.shape, setting.steps_per_task, setting.submitters, setting.tasks_per_message, setting.context_bytes
+    )
+}
+
+/// Who worked.
+pub(super) fn workers(setting: &Setting) -> String {
+    let workers = setting.workers.iter().map(|worker| format!("{} x {}", worker.language, worker.concurrency));
+    workers.collect::<Vec<_>>().join(", ")
+}
+
+/// The machine in a line.
+pub(super) fn machine(machine: &Machine) -> String {
     let gib = machine.memory_bytes as f64 / f64::from(1_u32 << 30);
     format!("{}, {} cores, {gib:.0} GiB, Linux {}", machine.processor, machine.cores, machine.kernel)
 }
@@ -161,7 +168,7 @@ fn indented(text: &str) -> String {
 }
 
 /// With a comma between thousands.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
