@@ -232,7 +232,7 @@ fn draw(file: &str, (dossier, timeline): &(Dossier, Timeline), address: &str) ->
         broker: "ok",
         viewer: "ada · operate",
         notice: None,
-        live: Some(Live { events: "/events", task: None }),
+        live: Some(Live { news: "/news" }),
         body: page.body().expect("acyclic"),
     };
     let html = page.render().into_string();

@@ -6,18 +6,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tasker_engine::PeerId;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::carrier::Parcel;
+use super::listeners::{Interest, Listeners, News, Reader};
 use super::{Outbox, Stopped};
-use crate::protocol::{Event, Message, encode};
+use crate::protocol::{Message, encode};
 
 /// The desk's number among peers. Those with connections are counted from 1.
 pub(super) const DESK: PeerId = PeerId(0);
-
-/// Events that wait for a slow listener; it loses the oldest beyond, and is told how many.
-const EVENTS_WAITING_MAX: usize = 1_024;
 
 /// Asks the broker, and hears what it publishes.
 #[derive(Clone)]
@@ -34,7 +32,7 @@ type Awaited = HashMap<Uuid, oneshot::Sender<Message>>;
 pub(super) struct Answers {
     /// `None` when the gateway has stopped.
     awaited: Arc<Mutex<Option<Awaited>>>,
-    listeners: broadcast::Sender<Arc<Event>>,
+    listeners: Arc<Listeners>,
 }
 
 impl Desk {
@@ -55,9 +53,14 @@ impl Desk {
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Hears every event from now on, whatever its topic.
-    pub fn listen(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.answers.listeners.subscribe()
+    /// Reads these events from now on.
+    pub fn read(&self, interest: Interest) -> Reader {
+        self.answers.listeners.reader(interest)
+    }
+
+    /// Hears from now on that there are such events.
+    pub fn news(&self, interest: Interest) -> News {
+        self.answers.listeners.news(interest)
     }
 }
 
@@ -81,10 +84,7 @@ impl Drop for Forget<'_> {
 
 impl Answers {
     pub(super) fn new() -> Answers {
-        Answers {
-            awaited: Arc::new(Mutex::new(Some(HashMap::new()))),
-            listeners: broadcast::Sender::new(EVENTS_WAITING_MAX),
-        }
+        Answers { awaited: Arc::new(Mutex::new(Some(HashMap::new()))), listeners: Arc::default() }
     }
 
     /// Hands an answer to whoever waits for it.
@@ -95,15 +95,9 @@ impl Answers {
         }
     }
 
-    /// Whether anybody hears events.
-    pub(super) fn has_listeners(&self) -> bool {
-        self.listeners.receiver_count() > 0
-    }
-
-    /// Tells whoever listens.
-    pub(super) fn publish(&self, event: Event) {
-        // The last one may have left since.
-        let _ = self.listeners.send(Arc::new(event));
+    /// Those who hear events.
+    pub(super) fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
     /// Nobody gets an answer any more.

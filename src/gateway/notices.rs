@@ -36,8 +36,9 @@ impl Publisher {
     pub(super) fn event(&mut self, notice: Notice) -> Option<Published> {
         self.sequence += 1;
         let topic = event_topic(&notice);
-        let (is_wanted, is_heard) = (self.wanted.has(&topic), self.desk.has_listeners());
-        if !is_wanted && !is_heard {
+        let task_id = notice.task.map(|task| task.0);
+        let (is_wanted, is_read) = (self.wanted.has(&topic), self.desk.listeners().want(&topic, task_id));
+        if !is_wanted && !is_read {
             return None;
         }
         let step = notice.step.zip(notice.template.as_ref());
@@ -48,7 +49,7 @@ impl Publisher {
             broker_id: self.broker_id,
             at_ms: now_ms(),
             topic: topic.clone(),
-            task_id: notice.task.map(|task| task.0),
+            task_id,
             template: notice.template.map(|template| template.key.to_string()),
             step,
             attempt: notice.attempt,
@@ -62,10 +63,14 @@ impl Publisher {
                 .filter(|custom| !custom.1.is_empty())
                 .map(|custom| JsonText::from_bytes(custom.1).expect("payloads were checked when they came in")),
         };
-        if is_heard {
-            self.desk.publish(event.clone());
+        if !is_wanted {
+            self.desk.listeners().put(event);
+            return None;
         }
-        is_wanted.then_some((topic, Message::Event(event)))
+        if is_read {
+            self.desk.listeners().put(event.clone());
+        }
+        Some((topic, Message::Event(event)))
     }
 
     /// A hint to workers, when somebody listens.

@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use tracing::info;
 
 use super::dashboard;
+use super::events::NEWS;
 use super::problem::Problem;
 use super::sessions;
 use super::site::{Shared, Site};
@@ -29,8 +30,8 @@ const OPEN: [&str; 4] = ["/livez", "/readyz", "/startupz", sessions::LOGIN];
 /// What is open below it: files that are the same for everybody.
 const OPEN_BELOW: &str = "/assets/";
 
-/// Requests that may take as long as they like: streams, and waits for a task.
-const ENDLESS: &str = "/events";
+/// Requests that may take as long as they like, by how their paths end: streams, and waits for a task.
+const ENDLESS: [&str; 3] = ["/events", NEWS, "/wait"];
 
 /// Longest time for an answer. The database gives up listing queries long before.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -122,7 +123,7 @@ async fn admit(State(site): State<Shared>, mut request: Request, next: Next) -> 
         request.extensions_mut().insert(visitor);
     }
     let answered = async {
-        if path.ends_with(ENDLESS) || path.ends_with("/wait") {
+        if ENDLESS.iter().any(|end| path.ends_with(end)) {
             return next.run(request).await;
         }
         let late = || Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", format!("no answer in {ANSWER:?}"));

@@ -136,6 +136,7 @@ fn router(site: Arc<Site>) -> Router {
         .merge(probes::routes())
         .merge(metrics::routes())
         .merge(sessions::routes())
+        .merge(events::routes())
         .merge(dashboard::routes())
         .merge(api::routes())
         .fallback(dashboard::no_such_page)

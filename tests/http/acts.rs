@@ -92,3 +92,33 @@ fn events_are_told_as_they_happen() {
     let event: serde_json::Value = serde_json::from_str(data).expect("JSON");
     assert_eq!((&event["topic"], &event["task_id"]), (&json!("event.task.initialized"), &json!(task)));
 }
+
+#[test]
+fn pages_hear_that_there_is_news_and_not_what_it_is() {
+    let database = Database::create();
+    let broker = BrokerProcess::start(&database);
+    let visitor = Visitor::of(&broker);
+    register(&visitor, "tests/stories/templates/gated.yaml");
+    let submission = json!({ "namespace": "stories", "name": "gated", "context": {} }).to_string();
+    let submit = || {
+        let submitted = visitor.post("/api/v1/tasks", &submission).json();
+        submitted["task_id"].as_str().expect("an id").to_owned()
+    };
+    let task = submit();
+    let open = |path: &str| {
+        let stream = visitor.request(reqwest::Method::GET, path);
+        visitor.run(async { stream.send().await.expect("a stream") })
+    };
+    let heard = |stream: &mut reqwest::Response| {
+        let chunk = visitor.run(async { stream.chunk().await.expect("the stream stands") });
+        String::from_utf8(chunk.expect("it has no end").to_vec()).expect("text")
+    };
+    let (mut of_task, mut of_all) = (open(&format!("/news?task={task}")), open("/news?topics=event.step,event.task"));
+    // Of another task: the first one's page hears nothing of it.
+    submit();
+    assert_eq!(heard(&mut of_all), "data: {}\n\n");
+    let act = json!({ "actor": "anna", "reason": "a wrong order" }).to_string();
+    assert_eq!(visitor.post(&format!("/api/v1/tasks/{task}/cancel"), &act).status, 200);
+    assert_eq!(heard(&mut of_task), "data: {}\n\n");
+    assert_eq!(heard(&mut of_all), "data: {}\n\n");
+}

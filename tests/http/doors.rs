@@ -77,7 +77,9 @@ fn register(visitor: &Visitor) -> Answer {
 fn nobody_comes_in_without_a_token() {
     let guarded = Guarded::open();
     for visitor in [Visitor::of(&guarded.broker), Visitor::holding(&guarded.broker, "tsk_0123")] {
-        for path in ["/api/v1/workers", "/api/v1/events", "/api/v1/nothing", "/metrics", "/metrics/detailed", "/"] {
+        for path in
+            ["/api/v1/workers", "/api/v1/events", "/news", "/api/v1/nothing", "/metrics", "/metrics/detailed", "/"]
+        {
             let refused = visitor.get(path);
             assert_eq!(refused.problem(), (401, "unauthorized".to_owned()), "{path}");
             assert!(refused.header("www-authenticate").starts_with("Bearer"));

@@ -62,7 +62,7 @@ async fn groups(State(site): State<Shared>, visitor: Visitor) -> Answer {
             }
         }
     };
-    let live = Some(Live { events: "/api/v1/events?topics=event.task", task: None });
+    let live = Some(Live { news: "/news?topics=event.task" });
     Ok(Frame { title: "Dead ends", tab: Some(Tab::DeadEnds), notice: None, live }.around(&site, &visitor, body).await)
 }
 

@@ -58,7 +58,7 @@ async fn list(State(site): State<Shared>, visitor: Visitor, done: Result<Query<D
             }
         }
     };
-    let live = Some(Live { events: "/api/v1/events", task: None });
+    let live = Some(Live { news: "/news" });
     let frame = Frame { title: "Namespaces", tab: Some(Tab::Namespaces), notice: done.notice(), live };
     Ok(frame.around(&site, &visitor, body).await)
 }

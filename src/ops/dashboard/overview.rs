@@ -53,7 +53,7 @@ async fn show(State(site): State<Shared>, visitor: Visitor) -> Answer {
             (span(health.uptime_seconds.saturating_mul(1_000_000))) ", Postgres " (health.postgres) "."
         }
     };
-    let live = Some(Live { events: "/api/v1/events", task: None });
+    let live = Some(Live { news: "/news" });
     Ok(Frame { title: "Overview", tab: Some(Tab::Overview), notice: None, live }.around(&site, &visitor, body).await)
 }
 

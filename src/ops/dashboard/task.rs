@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::refusal::{Refusal, unknown_task};
 use super::{Answer, Frame};
+use crate::ops::events::NEWS;
 use crate::ops::guard::Visitor;
 use crate::ops::pages::base::{Live, Tab};
 use crate::ops::pages::filter_box::encode;
@@ -67,13 +68,13 @@ async fn show(
         may_operate: visitor.role >= TokenRole::Operate,
     };
     let body = page.body().map_err(|cycle| Problem::unavailable(format!("this task cannot be drawn: {cycle}")))?;
-    let events = format!("/api/v1/events?task={id}");
+    let news = format!("{NEWS}?task={id}");
     let done = pairs.into_iter().find(|(name, _)| *name == "done").and_then(|(_, what)| done(what));
     let frame = Frame {
         title: &format!("{} · {id}", dossier.name),
         tab: Some(Tab::Tasks),
         notice: done.map(|text| Notice { tone: Tone::Good, text }),
-        live: Some(Live { events: &events, task: Some(&id.to_string()) }),
+        live: Some(Live { news: &news }),
     };
     Ok(frame.around(&site, &visitor, body).await)
 }

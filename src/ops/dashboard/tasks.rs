@@ -70,7 +70,7 @@ async fn list(State(site): State<Shared>, visitor: Visitor, wanted: Result<Query
         (filter_box.markup())
         (found)
     };
-    let live = wanted.after.is_none().then_some(Live { events: "/api/v1/events?topics=event.task", task: None });
+    let live = wanted.after.is_none().then_some(Live { news: "/news?topics=event.task" });
     Ok(Frame { title: "Tasks", tab: Some(Tab::Tasks), notice: None, live }.around(&site, &visitor, body).await)
 }
 

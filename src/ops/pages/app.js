@@ -152,7 +152,7 @@ function graphs() {
   frame.addEventListener("dragstart", (event) => event.preventDefault());
 }
 
-// Live: an event that concerns the page has it fetched again, at most once a second, and only what differs is exchanged.
+// Live: news have the page fetched again, at most once a second, and only what differs is exchanged.
 const INTERVAL_MS = 1000;
 let last = 0;
 let waiting = null;
@@ -163,14 +163,7 @@ function live() {
   if (!body.dataset.live) return;
   const state = document.getElementById("link-state");
   const source = new EventSource(body.dataset.live);
-  const take = (event) => {
-    let news = null;
-    try { news = JSON.parse(event.data); } catch { return; }
-    if (body.dataset.task && news.task_id && news.task_id !== body.dataset.task) return;
-    refresh(false);
-  };
-  source.addEventListener("message", take);
-  source.addEventListener("gap", () => refresh(false));
+  source.addEventListener("message", () => refresh(false));
   // What happened while there was no connection, and between the drawing of the page and the first one, is seen by looking again.
   source.addEventListener("open", () => { state.hidden = true; refresh(false); });
   source.addEventListener("error", () => { state.hidden = false; });

@@ -70,13 +70,11 @@ impl Tab {
     }
 }
 
-/// Which events make a page look again at itself.
+/// What makes a page look again at itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Live<'a> {
-    /// Address of the stream of events.
-    pub events: &'a str,
-    /// Only those of this task.
-    pub task: Option<&'a str>,
+    /// Address of the stream that says that there is news.
+    pub news: &'a str,
 }
 
 /// A page. Elements of `body` with an `id` and `data-refresh` are renewed when events tell of news.
@@ -101,8 +99,7 @@ pub struct Page<'a> {
 impl Page<'_> {
     /// The whole document.
     pub fn render(&self) -> Markup {
-        let live = self.live.map(|live| live.events);
-        let task = self.live.and_then(|live| live.task);
+        let live = self.live.map(|live| live.news);
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -116,7 +113,7 @@ impl Page<'_> {
                     link rel="stylesheet" href=(assets::STYLE.path);
                     script src=(assets::SCRIPT.path) {}
                 }
-                body data-live=[live] data-task=[task] {
+                body data-live=[live] {
                     a class="skip" href="#main" { "Skip to content" }
                     (symbols())
                     (self.header())
