@@ -152,7 +152,10 @@ impl Subscriptions {
     }
 
     fn has(&self, topic: &str) -> bool {
-        self.overflowed || self.prefixes.iter().any(|prefix| topic.as_bytes().starts_with(prefix))
+        // Everything is compared with an empty one by no look at memory: there is none behind it, and processors with AVX-512 take
+        // a third of a microsecond to find that out.
+        let begins = |prefix: &Vec<u8>| prefix.is_empty() || topic.as_bytes().starts_with(prefix);
+        self.overflowed || self.prefixes.iter().any(begins)
     }
 }
 
