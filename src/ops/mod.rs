@@ -1,7 +1,7 @@
 //! HTTP: health checks, the API, what is there for people. It asks the broker as any client does, and decides nothing.
 //!
 //! The server is there before the broker is ready, because a standby and a start that hangs have to be seen; and it runs
-//! in a thread of its own, so that nobody who looks can hold the broker up.
+//! in a thread of its own that gives way to the broker's, so that nobody who looks can hold the broker up.
 
 mod api;
 mod bulk;
@@ -13,6 +13,7 @@ pub mod json;
 mod listen;
 pub mod metrics;
 pub mod pages;
+mod priority;
 mod probes;
 mod problem;
 mod reason;
@@ -90,6 +91,7 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("http")
+            .on_thread_start(priority::give_way)
             .enable_all()
             .build()
             .map_err(Error::Thread)?;

@@ -27,6 +27,30 @@ fn a_broker_that_is_ready_says_so() {
     }
 }
 
+/// The priority of a broker's threads, with their names.
+fn nice_of_threads(broker: &BrokerProcess) -> Vec<(String, i64)> {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", broker.pid())).expect("it runs");
+    let of_thread = |thread: std::path::PathBuf| {
+        let stat = std::fs::read_to_string(thread.join("stat")).ok()?;
+        let (name, fields) = stat.split_once('(')?.1.rsplit_once(')')?;
+        Some((name.to_owned(), fields.split_whitespace().nth(16)?.parse().ok()?))
+    };
+    threads.filter_map(|thread| of_thread(thread.ok()?.path())).collect()
+}
+
+#[test]
+fn whoever_looks_gives_way_to_the_broker() {
+    let database = Database::create();
+    let broker = BrokerProcess::start(&database);
+    // It has served something, so that its threads are there.
+    assert_eq!(Visitor::of(&broker).get("/").status, 200);
+    let threads = nice_of_threads(&broker);
+    let (http, others): (Vec<_>, Vec<_>) = threads.iter().partition(|(name, _)| name == "http");
+    let own = others.iter().map(|(_, nice)| *nice).min().expect("it has threads");
+    assert!(!http.is_empty() && http.iter().all(|(_, nice)| *nice == (own + 10).min(19)), "{threads:?}");
+    assert!(others.iter().all(|(_, nice)| *nice == own), "{threads:?}");
+}
+
 #[test]
 fn a_standby_lives_and_takes_no_work() {
     let database = Database::create();
