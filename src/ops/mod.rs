@@ -5,6 +5,7 @@
 
 mod api;
 mod bulk;
+mod counts;
 mod dashboard;
 mod events;
 pub mod graph;

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::counts::Counts;
 use super::guard::Visitor;
 use super::problem::Problem;
 use super::redact::Redaction;
@@ -29,6 +30,7 @@ pub(super) struct Site {
     /// `None` when none are demanded.
     pub tokens: Option<Tokens>,
     pub sessions: Sessions,
+    pub counts: Counts,
     /// Becomes true when the server stops.
     pub stopped: watch::Receiver<bool>,
     pool: OnceLock<PgPool>,
@@ -42,6 +44,7 @@ impl Site {
             body_bytes_max: usize::try_from(config.limits.message_bytes_max).unwrap_or(usize::MAX),
             tokens,
             sessions: Sessions::default(),
+            counts: Counts::default(),
             stopped,
             pool: OnceLock::new(),
         }

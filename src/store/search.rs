@@ -237,9 +237,15 @@ async fn candidates(
     window: &Window,
     most: usize,
 ) -> Result<Vec<Candidate>, Error> {
-    let mut sql = Sql::new(
-        "SELECT task.task_id, (SELECT step.step_number + 1 FROM tasker.template_steps AS step
-                               WHERE step.template_id = task.template_id ORDER BY step.step_number DESC LIMIT 1) AS steps
+    let steps = if steps::are_checked(filter) {
+        ", (SELECT step.step_number + 1 FROM tasker.template_steps AS step
+            WHERE step.template_id = task.template_id ORDER BY step.step_number DESC LIMIT 1)"
+    } else {
+        ", 0"
+    };
+    let mut sql = Sql::new("SELECT task.task_id");
+    sql.add(steps).add(
+        " AS steps
          FROM tasker.tasks AS task WHERE task.task_id >= ",
     );
     sql.bind(window.range.lowest).add(" AND task.task_id < ").bind(window.range.below);

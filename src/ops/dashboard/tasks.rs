@@ -83,7 +83,7 @@ async fn rows(site: &Site, filter: &Filter, wanted: &Wanted) -> Result<Markup, P
         }
     };
     let page = store::search_tasks(site.pool()?, filter, after, ROWS).await?;
-    let count = store::count_tasks(site.pool()?, filter).await?;
+    let count = site.counts.count(site.pool()?, filter).await?;
     let more = if count.is_capped { "+" } else { "" };
     let total = format!("{}{more}", grouped(count.tasks.into()));
     let first = format!("/tasks?q={}", encode(&wanted.q));
