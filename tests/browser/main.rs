@@ -15,6 +15,8 @@ mod pages;
 mod scene;
 mod sound;
 
+#[path = "../http/document.rs"]
+mod document;
 #[path = "../stories/support/mod.rs"]
 mod support;
 #[path = "../http/visitor.rs"]

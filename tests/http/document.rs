@@ -1,5 +1,7 @@
 //! The OpenAPI document against the server: whatever is asked in the tests of this folder is in it, and answers are as it says.
 
+#![allow(dead_code, reason = "the tests of the browser send what they need, and ask for no operations")]
+
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex};
 
