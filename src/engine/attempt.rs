@@ -9,6 +9,7 @@ use crate::event::{Failure, StepReference};
 use crate::id::{BatchId, RegistrationId, TaskId};
 use crate::mark::Mark;
 use crate::retry::parse_retry_after;
+use crate::span::AttemptEnd;
 use crate::state::BatchState;
 use crate::step::StepInput;
 use crate::time::{Mono, Now};
@@ -88,7 +89,7 @@ impl Engine {
         });
         let template = self.tasks[&ended.task].template_index;
         out.marks.push(Mark::StepEnded { template, end: ended.cause.into(), ran_us: ended.duration_us });
-        out.saves.push(Save::AttemptFailed(Box::new(AttemptFailed {
+        let failed = AttemptFailed {
             task: ended.task,
             step: ended.step,
             attempt,
@@ -100,7 +101,10 @@ impl Engine {
             duration_us: ended.duration_us,
             failure: ended.failure,
             retry_in_ms,
-        })));
+        };
+        let at = (failed.task, failed.step, failed.attempt);
+        self.tell_attempt(now, at, failed.batch, failed.registration, || AttemptEnd::of(&failed), out);
+        out.saves.push(Save::AttemptFailed(Box::new(failed)));
     }
 
     /// Gives up the steps of a batch whose deadline has passed.

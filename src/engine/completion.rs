@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::event::{CompletedStep, CompletionStatus, StepReference};
 use crate::id::{BatchId, Origin, RegistrationId};
 use crate::mark::{Mark, StepEnd};
+use crate::span::AttemptEnd;
 use crate::state::BatchState;
 use crate::step::StepInput;
 use crate::time::Now;
@@ -42,7 +43,7 @@ impl Engine {
                 });
             let disposition = match open {
                 Some(item) => {
-                    self.return_item(at.batch, item, &why, out);
+                    self.return_item(now, at.batch, item, &why, out);
                     self.advance_task(now, at.task, out);
                     Disposition::Accepted
                 }
@@ -61,7 +62,7 @@ impl Engine {
     }
 
     /// Takes a step back that its worker has not run, or not to the end. The caller advances the task.
-    pub(crate) fn return_item(&mut self, id: BatchId, item: usize, why: &Arc<str>, out: &mut Effects) {
+    pub(crate) fn return_item(&mut self, now: Now, id: BatchId, item: usize, why: &Arc<str>, out: &mut Effects) {
         let batch = self.batches.get_mut(id).expect("the caller has found the item in it");
         let registration = batch.registration;
         let item = &mut batch.items[item];
@@ -77,6 +78,8 @@ impl Engine {
         });
         let template = self.tasks[&task].template_index;
         out.marks.push(Mark::StepEnded { template, end: StepEnd::Returned, ran_us: 0 });
+        let end = || AttemptEnd::Returned { reason: why.clone() };
+        self.tell_attempt(now, (task, step, attempt), id, registration, end, out);
         out.saves.push(Save::StepReturned { task, step, attempt, batch: id, reason: why.clone() });
     }
 
@@ -120,7 +123,7 @@ impl Engine {
             let Some(item) = batch.find(near, line.task, &line.step, line.attempt) else { continue };
             let status = batch.items[item].status;
             if status == ItemStatus::Open && line.status == CompletionStatus::Returned {
-                self.return_item(id, item, &why, out);
+                self.return_item(now, id, item, &why, out);
                 self.advance_task(now, line.task, out);
             } else if status != status.released() {
                 self.let_go_of(id, item);

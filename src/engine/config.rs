@@ -30,6 +30,8 @@ pub struct Config {
     pub worker_concurrency_max: u32,
     /// Most registered workers.
     pub workers_max: u32,
+    /// Whether spans of tasks and attempts are told.
+    pub spans: bool,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             wait_ms_max: 60_000,
             worker_concurrency_max: 10_000,
             workers_max: 10_000,
+            spans: false,
         }
     }
 }

@@ -121,21 +121,25 @@ impl Engine {
             out.publish(Notice { state: Some(task.state().as_str()), ..task.notice(NoticeKind::TaskStarted) });
         }
         let step = task.pop_ready().expect("a queued task has a ready step");
+        let mut waited_ms = 0;
         if let Phase::Ready(since) = task.step(step).phase() {
             let queued_ms = now.mono.since(since);
+            waited_ms = queued_ms;
             out.marks.push(Mark::StepDispatched { template: task.template_index, queued_ms });
         }
         task.must_apply(step, StepInput::Dispatched(batch), &mut self.census);
         self.queues.taken(task);
         out.publish(Notice { batch: Some(batch), ..task.step_notice(NoticeKind::StepDispatched, step) });
-        Item {
+        let item = Item {
             task: id,
             template: task.template.clone(),
             step,
             attempt: task.step(step).attempts,
             status: ItemStatus::Open,
             deadline: now.mono + task.template.steps[step as usize].timeout_ms,
-        }
+        };
+        self.tell_wait(now, &item, batch, waited_ms, out);
+        item
     }
 
     /// What a task and its next step take at most in a message.

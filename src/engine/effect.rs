@@ -9,6 +9,7 @@ use crate::event::{Failure, Operation, OperationKind, StepReference, TaskLabels,
 use crate::fleet::FleetActed;
 use crate::id::{BatchId, Origin, RegistrationId, TaskId};
 use crate::mark::Mark;
+use crate::span::Span;
 use crate::state::{BatchState, StepState, TaskState};
 use crate::template::Template;
 use crate::time::{Mono, Wall};
@@ -22,6 +23,8 @@ pub struct Effects {
     pub deliveries: Vec<Deliver>,
     /// To be counted when that group is committed.
     pub marks: Vec<Mark>,
+    /// To be traced when that group is committed, if [`Config::spans`](crate::Config::spans) says so.
+    pub spans: Vec<Span>,
     /// When the present event is handled.
     pub(crate) now: Mono,
 }

@@ -242,6 +242,7 @@ impl Engine {
         out.saves.push(Save::TaskFinished { task: id, state: end });
         let lived_ms = u64::try_from(now.wall.0.saturating_sub(task.created_at.0)).unwrap_or(0);
         out.marks.push(Mark::TaskEnded { template: task.template_index, state: end, lived_ms });
+        self.tell_task(now, &task, end, out);
         let kind = match end {
             TaskState::Complete => NoticeKind::TaskCompleted,
             TaskState::Error => NoticeKind::TaskFailed,

@@ -22,6 +22,15 @@ macro_rules! uuid_ids {
             }
         }
 
+        impl $name {
+            /// When it was made, by the clock of whoever made it. The time of a later id is never earlier.
+            pub fn made_at(self) -> Wall {
+                let (high, _) = self.0.as_u64_pair();
+                // 48 bits always fit.
+                Wall(i64::try_from(high >> 16).unwrap_or(i64::MAX))
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(formatter)

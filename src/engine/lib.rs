@@ -61,6 +61,7 @@ mod report;
 mod results;
 mod retry;
 mod snapshot;
+mod span;
 mod stall;
 mod state;
 mod status;
@@ -91,6 +92,7 @@ pub use report::*;
 pub use results::StrangeReports;
 pub use retry::{Backoff, BackoffKind, RETRY_AFTER_MS_MAX, parse_retry_after};
 pub use snapshot::*;
+pub use span::{AttemptEnd, Span, SpanOf};
 pub use state::*;
 pub use submit::Submission;
 pub use template::{

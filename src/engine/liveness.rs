@@ -338,7 +338,7 @@ impl Engine {
         let open: Vec<usize> = self.batches[id].open_items().collect();
         for &item in &open {
             let task = self.batches[id].items[item].task;
-            self.return_item(id, item, why, out);
+            self.return_item(now, id, item, why, out);
             self.advance_task(now, task, out);
         }
         let batch = self.batches.get_mut(id).expect("a worker's batches are open");

@@ -16,6 +16,7 @@ use crate::inspect::unknown_task;
 use crate::loads::LoadTurn;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::snapshot::TaskSnapshot;
+use crate::span::AttemptEnd;
 use crate::state::{StepState, TaskState};
 use crate::step::{Phase, StepInput};
 use crate::task::count;
@@ -134,7 +135,7 @@ impl Engine {
             let phase = self.tasks[&id].step(step).phase();
             match phase {
                 Phase::Dispatched(_) => {
-                    stopped.extend(self.stop_step(now, id, step, phase));
+                    stopped.extend(self.stop_step(now, id, step, phase, out));
                     steps_stopped += 1;
                 }
                 Phase::Waiting | Phase::Ready(_) | Phase::Retrying(_) => steps_cancelled += 1,
@@ -155,7 +156,7 @@ impl Engine {
     }
 
     /// Gives up a dispatched step; what its worker still reports is late.
-    fn stop_step(&mut self, now: Now, id: TaskId, step: u32, phase: Phase) -> Option<StepReference> {
+    fn stop_step(&mut self, now: Now, id: TaskId, step: u32, phase: Phase, out: &mut Effects) -> Option<StepReference> {
         let Phase::Dispatched(batch_id) = phase else { return None };
         let batch = self.batches.get_mut(batch_id).expect("a dispatched step is in an open batch");
         let item = batch
@@ -166,6 +167,8 @@ impl Engine {
         item.status = if planted!(CancelledStepStaysOpen) { item.status } else { ItemStatus::Cancelled };
         let reference = item.reference(batch_id);
         batch.told = now.mono;
+        let registration = batch.registration;
+        self.tell_attempt(now, (id, step, reference.attempt), batch_id, registration, || AttemptEnd::Cancelled, out);
         Some(reference)
     }
 
@@ -253,7 +256,7 @@ impl Engine {
         }
         self.reopen(id, out);
         self.tasks.get_mut(&id).expect("looked up above").start(&mut self.census);
-        let stopped = self.stop_step(now, id, step, phase);
+        let stopped = self.stop_step(now, id, step, phase, out);
         self.tell_of_stopped(now, stopped.into_iter().collect(), out);
         out.saves.push(Save::OperatorAction(Box::new(OperatorAction {
             operation: operation.clone(),

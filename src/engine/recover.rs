@@ -103,6 +103,7 @@ impl Engine {
         task.idempotency_key = snapshot.idempotency_key;
         task.run_at = snapshot.run_at;
         task.turn = self.queues.draw_turn();
+        task.reopened_at = snapshot.final_state.map(|_| now.wall);
         let settled: Vec<bool> = snapshot.steps.iter().map(|step| step.settled.is_some()).collect();
         let unsettled = |numbers: &[u32]| count(numbers.iter().filter(|&&number| !settled[number as usize]).count());
         let size = |step: &StepSnapshot| step.settled.as_ref().map_or(0, |settled| settled.result.len() as u64);

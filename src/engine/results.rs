@@ -13,6 +13,7 @@ use crate::event::{Event, Outcome, StepReference, StepReport};
 use crate::id::{Origin, RegistrationId, TaskId};
 use crate::mark::{Mark, StepEnd};
 use crate::snapshot::TaskSnapshot;
+use crate::span::AttemptEnd;
 use crate::step::{Phase, StepInput};
 use crate::time::Now;
 
@@ -273,6 +274,8 @@ impl Engine {
                 }));
                 let template = task.template_index;
                 out.marks.push(Mark::StepEnded { template, end: StepEnd::Complete, ran_us: report.duration_us });
+                let at = (id, step, report.at.attempt);
+                self.tell_attempt(now, at, report.at.batch, registration, || AttemptEnd::Complete, out);
                 self.satisfy_children(id, step, result);
             }
             Outcome::Failed(failure) => self.end_attempt(

@@ -94,6 +94,8 @@ pub(crate) struct Task {
     pub taken: u32,
     /// Whether the planner has it in a queue.
     pub queued: bool,
+    /// When it began to run again, after it had ended. Only a trace shows it, so that it need not outlast the engine.
+    pub reopened_at: Option<Wall>,
     /// Payload that it keeps in memory: what its request brought, and results that steps wait for.
     pub held_bytes: u64,
     state: TaskState,
@@ -142,6 +144,7 @@ impl Task {
             turn: 0,
             taken: 0,
             queued: false,
+            reopened_at: None,
             held_bytes,
             state: TaskState::Pending,
         }

@@ -39,6 +39,40 @@ pub fn marks_tell_of_the_rows(marks: &[Mark], saves: &[Save]) {
     assert_eq!(marked, saved, "marks and rows");
 }
 
+/// Each end of a task and of an attempt has its span, and no other has one.
+pub fn spans_tell_of_the_rows(spans: &[Span], saves: &[Save]) {
+    let mut told: Vec<(TaskId, Option<(u32, u32)>, &str)> = Vec::new();
+    for span in spans {
+        assert!(span.begun <= span.ended, "{span:?}");
+        match &span.of {
+            SpanOf::Task { state } | SpanOf::Again { state } => told.push((span.task, None, state.as_str())),
+            SpanOf::Wait { .. } => {}
+            SpanOf::Attempt { step, attempt, end, .. } => told.push((span.task, Some((*step, *attempt)), end.as_str())),
+        }
+    }
+    // That an attempt is stopped shows in the operator's row, which does not say that there was one.
+    told.retain(|(_, at, end)| at.is_none() || *end != "cancelled" || !saves.iter().any(stops_attempts));
+    let mut saved: Vec<(TaskId, Option<(u32, u32)>, &str)> = Vec::new();
+    for save in saves {
+        saved.push(match save {
+            Save::TaskFinished { task, state } => (*task, None, state.as_str()),
+            Save::StepSettled(settled) if settled.kind == SettledKind::Complete => {
+                (settled.task, Some((settled.step, settled.attempt)), "complete")
+            }
+            Save::AttemptFailed(failed) => (failed.task, Some((failed.step, failed.attempt)), failed.cause.as_str()),
+            Save::StepReturned { task, step, attempt, .. } => (*task, Some((*step, *attempt)), "returned"),
+            _ => continue,
+        });
+    }
+    told.sort_unstable();
+    saved.sort_unstable();
+    assert_eq!(told, saved, "spans and rows");
+}
+
+fn stops_attempts(save: &Save) -> bool {
+    matches!(save, Save::OperatorAction(_))
+}
+
 /// The figures that are kept are those that a walk through all live tasks finds.
 pub fn figures_are_those_of_the_tasks(figures: &EngineFigures, reports: &[TaskReport]) {
     for template in &figures.templates {

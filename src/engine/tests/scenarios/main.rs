@@ -18,4 +18,5 @@ mod script;
 mod store;
 mod submitting;
 mod telling;
+mod tracing;
 mod world;

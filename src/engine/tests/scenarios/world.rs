@@ -28,6 +28,7 @@ pub struct World {
     correlations: u64,
     /// Of all groups so far.
     pub marks: Vec<Mark>,
+    pub spans: Vec<Span>,
     /// Compares every live task with the store after each commit; costs time in the square of the steps.
     pub compare: bool,
 }
@@ -42,6 +43,7 @@ pub struct Released {
 impl World {
     pub fn new(config: Config) -> World {
         let now = Now { mono: Mono(1_000), wall: Wall(START_WALL_MS) };
+        let config = Config { spans: true, ..config };
         World {
             engine: Engine::new(config.clone(), [7, 11]),
             store: Store::new(config.clone()),
@@ -53,6 +55,7 @@ impl World {
             recoveries: 0,
             correlations: 0,
             marks: Vec::new(),
+            spans: Vec::new(),
             compare: true,
         }
     }
@@ -88,6 +91,11 @@ impl World {
         let effects = std::mem::take(&mut self.effects);
         self.gathered.clear();
         count::marks_tell_of_the_rows(&effects.marks, &effects.saves);
+        if self.config.spans {
+            count::spans_tell_of_the_rows(&effects.spans, &effects.saves);
+        } else {
+            assert!(effects.spans.is_empty(), "nobody asked for {:?}", effects.spans);
+        }
         self.store.commit(self.now, effects.saves.clone());
         let mut deliveries = Vec::new();
         for delivery in effects.deliveries {
@@ -102,6 +110,7 @@ impl World {
             self.engine_agrees_with_store();
         }
         self.marks.extend(effects.marks);
+        self.spans.extend(effects.spans);
         Released { saves: effects.saves, deliveries }
     }
 
