@@ -53,6 +53,7 @@ fn execute_batch(steps: u32) -> Message {
         name: step_name(1 + number % 2),
         handler: "Orders::ReserveStockHandler".to_owned(),
         attempt: 1,
+        traceparent: None,
         retry_limit: 3,
         retryable: true,
         timeout_seconds: 30.0,

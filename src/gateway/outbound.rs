@@ -256,6 +256,7 @@ fn batch_step(step: &DispatchedStep, template: &Template) -> protocol::BatchStep
         name: definition.name.to_string(),
         handler: definition.handler_class.to_string(),
         attempt: step.attempt,
+        traceparent: None,
         retry_limit: step.retry_limit,
         retryable: definition.retryable,
         timeout_seconds: definition.timeout_ms as f64 / 1000.0,

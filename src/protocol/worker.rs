@@ -360,6 +360,9 @@ pub struct BatchStep {
     pub handler: String,
     /// Number of this attempt, from 1.
     pub attempt: u32,
+    /// The `traceparent` of this attempt, in place of its task's, with the task's `tracestate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// Most attempts.
     pub retry_limit: u32,
     /// Whether a failure may be tried again.

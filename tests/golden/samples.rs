@@ -27,6 +27,7 @@ const BROKER: u128 = 0xE1;
 const CREATED_MS: i64 = 1_760_000_000_000;
 /// The example of W3C Trace Context.
 const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const STEP_TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
 
 fn step_reference() -> StepReference {
     StepReference { batch_id: id(BATCH), task_id: id(TASK), step: "linear_step_2".to_owned(), attempt: 1 }
@@ -264,6 +265,7 @@ fn worker_messages() -> Vec<Message> {
                 name: "linear_step_2".to_owned(),
                 handler: "LinearWorkflow::StepHandlers::LinearStep2Handler".to_owned(),
                 attempt: 1,
+                traceparent: text(STEP_TRACE_PARENT),
                 retry_limit: 3,
                 retryable: true,
                 timeout_seconds: 30.0,

@@ -130,6 +130,12 @@ RSpec.describe TaskerCore::TraceContext do
       expect(job.outcome['result']).to eq("\"#{spans.first.trace.traceparent}\"")
     end
 
+    it 'has it below the span of a broker that traces' do
+      span = parent.sub('b7ad6b7169203331', '00f067aa0ba902b7')
+      run_step(-> {}, task: { 'traceparent' => parent, 'tracestate' => 'a=1' }, traceparent: span)
+      expect(spans.first.parent.headers).to eq('traceparent' => span, 'tracestate' => 'a=1')
+    end
+
     it 'notes why an attempt failed, results that are no JSON included' do
       run_step { raise 'broken' }
       run_step { Float::INFINITY }

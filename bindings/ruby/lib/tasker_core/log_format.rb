@@ -29,7 +29,7 @@ module TaskerCore
     def self.tags(attempt)
       task = attempt.task
       { task_id: task.task_id, template: "#{task.namespace}/#{task.name}", step: attempt.step.name,
-        attempt: attempt.step.attempt, traceparent: task.traceparent }.compact
+        attempt: attempt.step.attempt, traceparent: attempt.traceparent }.compact
     end
 
     # @api private

@@ -17,7 +17,8 @@ module TaskerCore
   # 2. Knows the trace of the present work: that of OpenTelemetry, where it is loaded and set up, else what {.with} says
   #    in this fiber, else that of the task whose step this thread runs.
   #
-  # Without OpenTelemetry no spans are recorded here, and so none is invented: steps see the submitter's span as it was.
+  # Without OpenTelemetry no spans are recorded here, and so none is invented: steps see the broker's span of the
+  # attempt, or the submitter's as it was, where the broker traces nothing.
   class TraceContext
     # Version, trace, span, flags; what later versions add comes after them.
     FORM = /\A(?<version>\h{2})-(?<trace>\h{32})-(?<span>\h{16})-(?<flags>\h{2})(?<more>-.*)?\z/
@@ -106,8 +107,8 @@ module TaskerCore
       end
 
       def of_attempt
-        task = Execution::Attempt.current&.task
-        task&.traceparent && parse(task.traceparent, task.tracestate)
+        attempt = Execution::Attempt.current
+        attempt&.traceparent && parse(attempt.traceparent, attempt.task.tracestate)
       end
 
       def with_telemetry(trace, &block)

@@ -39,9 +39,12 @@ pub fn marks_tell_of_the_rows(marks: &[Mark], saves: &[Save]) {
     assert_eq!(marked, saved, "marks and rows");
 }
 
+/// The end of a task, or of one of its attempts (step and number), by name.
+type Ended<'a> = (TaskId, Option<(u32, u32)>, &'a str);
+
 /// Each end of a task and of an attempt has its span, and no other has one.
 pub fn spans_tell_of_the_rows(spans: &[Span], saves: &[Save]) {
-    let mut told: Vec<(TaskId, Option<(u32, u32)>, &str)> = Vec::new();
+    let mut told: Vec<Ended<'_>> = Vec::new();
     for span in spans {
         assert!(span.begun <= span.ended, "{span:?}");
         match &span.of {
@@ -52,7 +55,7 @@ pub fn spans_tell_of_the_rows(spans: &[Span], saves: &[Save]) {
     }
     // That an attempt is stopped shows in the operator's row, which does not say that there was one.
     told.retain(|(_, at, end)| at.is_none() || *end != "cancelled" || !saves.iter().any(stops_attempts));
-    let mut saved: Vec<(TaskId, Option<(u32, u32)>, &str)> = Vec::new();
+    let mut saved: Vec<Ended<'_>> = Vec::new();
     for save in saves {
         saved.push(match save {
             Save::TaskFinished { task, state } => (*task, None, state.as_str()),

@@ -50,6 +50,9 @@ module TaskerCore
       # @return [Sequence]
       def sequence = @sequence ||= @job.sequence
 
+      # @return [String, nil] the span that this one is part of: the broker's, or that in which the task was submitted
+      def traceparent = step.traceparent || task.traceparent
+
       # What runs the step. It is made when it is first asked for, at the latest within the innermost middleware. A
       # workflow's step runs in an instance of its class that is made only then; here is what calls it.
       #

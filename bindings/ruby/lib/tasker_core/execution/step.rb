@@ -39,6 +39,9 @@ module TaskerCore
       def attempt = @fields['attempt']
       alias attempts attempt
 
+      # @return [String, nil] the broker's span of this attempt (W3C Trace Context), when it traces
+      def traceparent = @fields['traceparent']
+
       # @return [Integer] most attempts
       def retry_limit = @fields['retry_limit']
 

@@ -5,7 +5,8 @@ require_relative '../version'
 
 module TaskerCore
   module Instrumentation
-    # Spans of OpenTelemetry: one for each request, and one for each attempt of a step, in the trace of the request.
+    # Spans of OpenTelemetry: one for each request, and one for each attempt of a step, in the trace of the request and,
+    # where the broker traces, below its span of the attempt.
     #
     # @api private
     module Telemetry
@@ -17,7 +18,7 @@ module TaskerCore
         task = job.task
         attributes = { 'messaging.operation' => 'process', 'tasker.task_id' => task.task_id,
                        'tasker.step' => job.step.name, 'tasker.attempt' => job.step.attempt }
-        TraceContext.with(task.traceparent, task.tracestate) do
+        TraceContext.with(job.attempt.traceparent, task.tracestate) do
           span("#{task.template} #{job.step.name}", :consumer, task.template, attributes) do |span|
             outcome = block.call
             fail(span, job.attempt.error) if outcome.key?('error') && !job.stopped
