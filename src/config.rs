@@ -43,6 +43,8 @@ pub struct Config {
     pub postgres: Postgres,
     /// Logging.
     pub log: Log,
+    /// Traces.
+    pub otel: Otel,
     /// The Ruby worker process.
     pub worker: Worker,
 }
@@ -200,6 +202,25 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// `[otel]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Otel {
+    /// Where the collector is; empty for no traces.
+    pub endpoint: String,
+    /// The name of this service; empty for what `OTEL_SERVICE_NAME` says.
+    pub service_name: String,
+    /// One of so many tasks without a trace gets one; 0 for none.
+    pub sample_one_in: u64,
+}
+
+impl Otel {
+    /// Whether spans are sent.
+    pub fn is_on(&self) -> bool {
+        !self.endpoint.is_empty()
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", try_from = "String")]
@@ -285,6 +306,7 @@ impl Config {
             wait_ms_max,
             worker_concurrency_max,
             workers_max,
+            spans: self.otel.is_on(),
         }
     }
 }

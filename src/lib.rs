@@ -8,6 +8,7 @@ pub mod config;
 pub mod filter;
 pub mod gateway;
 pub mod ops;
+pub mod otel;
 pub mod postgres;
 pub mod protocol;
 pub mod security;

@@ -68,12 +68,12 @@ fn a_refusal_names_the_file_and_the_key() {
         (
             "[brokr]\nenvironment = 'test'",
             "broker.toml: brokr: unknown section; there are broker, database, endpoints, engine, http, limits, log, \
-             postgres, retention, security, worker",
+             otel, postgres, retention, security, worker",
         ),
         ("engine = 5", "broker.toml: engine: expected a section, found an integer"),
         (
             "heartbeat_ms = 5",
-            "broker.toml: heartbeat_ms: unknown section; there are broker, database, endpoints, engine, http, limits, log, postgres, retention, security, worker",
+            "broker.toml: heartbeat_ms: unknown section; there are broker, database, endpoints, engine, http, limits, log, otel, postgres, retention, security, worker",
         ),
         ("[engine]\nheartbeat_ms = \"5000\"", "broker.toml: engine.heartbeat_ms: expected an integer, found a string"),
         (

@@ -54,6 +54,7 @@ impl Broker {
             heartbeat_ms: 5_000,
             worker_timeout_ms: 30_000,
             unacknowledged_max: 10,
+            tracing: None,
             environment: None,
             parse_template: |_, yaml, _| Ok(template(yaml)),
         };

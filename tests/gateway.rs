@@ -36,6 +36,7 @@ fn options() -> Options {
         heartbeat_ms: 5_000,
         worker_timeout_ms: 30_000,
         unacknowledged_max: 10,
+        tracing: None,
         environment: None,
         parse_template: |source, yaml, _| {
             let message = format!("{source}:1:1: {yaml} is no template");

@@ -12,7 +12,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("filter", &["time"]),
     ("template", &["tasker_engine"]),
-    ("gateway", &["filter", "protocol", "security", "tasker_engine"]),
+    ("otel", &["config", "tasker_engine"]),
+    ("gateway", &["filter", "otel", "protocol", "security", "tasker_engine"]),
     ("archive", &[]),
     ("store", &["archive", "filter", "tasker_engine"]),
     ("postgres", &[]),
@@ -21,7 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("client", &["protocol", "security"]),
     ("bench", &["client", "postgres", "protocol", "security", "store", "template", "tasker_engine"]),
-    ("server", &["config", "filter", "gateway", "protocol", "security", "store", "template", "tasker_engine"]),
+    ("server", &["config", "filter", "gateway", "otel", "protocol", "security", "store", "template", "tasker_engine"]),
 ];
 
 fn root() -> &'static Path {

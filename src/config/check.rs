@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::{Config, Http};
+use super::{Config, Http, Otel};
 use crate::security::PublicKey;
 
 /// Longest path of a Unix socket that every system takes (`sun_path` has 108 bytes on Linux, NUL included).
@@ -51,6 +51,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         }
     }
     http(&config.http)?;
+    otel(&config.otel)?;
     keys(config)?;
     check_endpoint(&config.worker.broker).map_err(|problem| ("worker.broker", problem))
 }
@@ -69,6 +70,25 @@ fn http(http: &Http) -> Result<(), Problem> {
         return Err(("http.listen", problem));
     }
     Ok(())
+}
+
+fn otel(otel: &Otel) -> Result<(), Problem> {
+    let problem = if !otel.is_on() {
+        return Ok(());
+    } else if cfg!(not(feature = "otel")) {
+        "this program was built without the feature `otel` and sends no traces; build it with `--features otel`, or leave \
+         the endpoint empty"
+            .to_owned()
+    } else if otel.endpoint.strip_prefix("http://").is_none_or(str::is_empty) {
+        format!(
+            "`{}` must begin with http://; for a collector that is not on this machine or in a network that you trust, have \
+             one here that forwards",
+            otel.endpoint
+        )
+    } else {
+        return Ok(());
+    };
+    Err(("otel.endpoint", problem))
 }
 
 fn keys(config: &Config) -> Result<(), Problem> {

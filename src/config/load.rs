@@ -164,6 +164,12 @@ impl Settings {
                 return Ok(());
             }
             "database.url".to_owned()
+        } else if name == "OTEL_EXPORTER_OTLP_ENDPOINT" {
+            // It may be meant for others. A program that cannot heed it does not stumble over it.
+            if text.is_empty() || cfg!(not(feature = "otel")) {
+                return Ok(());
+            }
+            "otel.endpoint".to_owned()
         } else if let Some(path) = name.strip_prefix(PREFIX) {
             path.to_ascii_lowercase().replacen("__", ".", 1)
         } else {

@@ -116,6 +116,7 @@ impl Carrier {
             payload_bytes_max: options.payload_bytes_max,
             message_bytes_max: options.message_bytes_max,
             unacknowledged_max: options.unacknowledged_max,
+            tracing: options.tracing,
         };
         let traffic = Arc::new(Traffic::default());
         let guard = Guard::new(&sockets, stir, options.peer_bytes_max, options.connections_max);

@@ -41,6 +41,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::filter::Filter;
+use crate::otel::Sampling;
 use crate::protocol::{self, ControlKind, HealthLevel};
 use crate::security::{Access, SecretKey};
 use carrier::{Carrier, Parcel, Wake};
@@ -97,6 +98,8 @@ pub struct Options {
     pub worker_timeout_ms: u64,
     /// Most unacknowledged results of a worker.
     pub unacknowledged_max: u32,
+    /// The broker traces: each step goes out with the span of its attempt.
+    pub tracing: Option<Sampling>,
     /// Environment whose overrides apply to templates that arrive in messages.
     pub environment: Option<String>,
     /// Compiles those templates.
@@ -217,6 +220,7 @@ struct Settings {
     payload_bytes_max: u64,
     message_bytes_max: u64,
     unacknowledged_max: u32,
+    tracing: Option<Sampling>,
 }
 
 /// The bound sockets with their thread. Dropping it stops it.

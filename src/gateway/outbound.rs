@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::explained::step_explained;
 use super::limits::{PROGRESS_BYTES_MAX, RETRY_AFTER_MS};
 use super::{Settings, summary, templates};
+use crate::otel::{Sampling, TaskTrace, attempt_span};
 use crate::protocol::{self, ErrorCode, ErrorReply, JsonText, Message};
 
 /// The message that carries an answer.
@@ -123,7 +124,7 @@ pub(super) fn reply(settings: &Settings, to: Origin, reply: Reply) -> Message {
 /// The message that carries an order to a worker.
 pub(super) fn worker_message(settings: &Settings, message: WorkerMessage) -> Message {
     match message {
-        WorkerMessage::Execute(dispatch) => execute_batch(*dispatch).into(),
+        WorkerMessage::Execute(dispatch) => execute_batch(*dispatch, settings.tracing).into(),
         WorkerMessage::Cancel { steps, timed_out } => protocol::CancelSteps {
             steps: steps.into_iter().map(step_reference).collect(),
             reason: if timed_out { protocol::CancelReason::Timeout } else { protocol::CancelReason::Cancelled },
@@ -216,13 +217,20 @@ fn step_reference(at: StepReference) -> protocol::StepReference {
     protocol::StepReference { batch_id, task_id, step, attempt: at.attempt }
 }
 
-fn execute_batch(dispatch: Dispatch) -> protocol::ExecuteBatch {
+fn execute_batch(dispatch: Dispatch, tracing: Option<Sampling>) -> protocol::ExecuteBatch {
     let Dispatch { batch, registration, deadline_in_ms, tasks, steps } = dispatch;
+    let step = |step: &DispatchedStep| {
+        let task = &tasks[step.task as usize];
+        let span = tracing.map(|sampling| {
+            TaskTrace::of(task.id, &task.labels, sampling).traceparent(attempt_span(task.id, step.step, step.attempt))
+        });
+        batch_step(step, &task.template, span)
+    };
     protocol::ExecuteBatch {
         batch_id: batch.0,
         registration_id: registration.0,
         deadline_ms: deadline_in_ms,
-        steps: steps.iter().map(|step| batch_step(step, &tasks[step.task as usize].template)).collect(),
+        steps: steps.iter().map(step).collect(),
         tasks: tasks.into_iter().map(batch_task).collect(),
     }
 }
@@ -248,7 +256,7 @@ fn batch_task(task: DispatchedTask) -> protocol::BatchTask {
     }
 }
 
-fn batch_step(step: &DispatchedStep, template: &Template) -> protocol::BatchStep {
+fn batch_step(step: &DispatchedStep, template: &Template, traceparent: Option<String>) -> protocol::BatchStep {
     let definition = &template.steps[step.step as usize];
     let parents = template.dag.parents(step.step);
     protocol::BatchStep {
@@ -256,7 +264,7 @@ fn batch_step(step: &DispatchedStep, template: &Template) -> protocol::BatchStep
         name: definition.name.to_string(),
         handler: definition.handler_class.to_string(),
         attempt: step.attempt,
-        traceparent: None,
+        traceparent,
         retry_limit: step.retry_limit,
         retryable: definition.retryable,
         timeout_seconds: definition.timeout_ms as f64 / 1000.0,
@@ -364,7 +372,7 @@ mod tests {
     }
 
     /// Runs two tasks; the bytes of each message with a batch.
-    fn batches(delivery_bytes_max: u64) -> Vec<u64> {
+    fn batches(delivery_bytes_max: u64, tracing: Option<Sampling>) -> Vec<u64> {
         let config = Config { delivery_bytes_max, batch_bytes_max: u64::MAX, ..Config::default() };
         let mut engine = Engine::new(config, [1, 2]);
         let origin = Origin { peer: PeerId(1), correlation: Uuid::nil() };
@@ -422,7 +430,7 @@ mod tests {
                     refused: false,
                 });
                 events.push(Event::ResultsReported { origin, results: results.collect() });
-                let (_, body) = protocol::encode(&execute_batch(*dispatch).into());
+                let (_, body) = protocol::encode(&execute_batch(*dispatch, tracing).into());
                 sizes.push(body.len() as u64);
             }
         }
@@ -431,10 +439,12 @@ mod tests {
 
     #[test]
     fn no_batch_is_larger_than_the_engine_was_told() {
-        let whole = batches(u64::MAX);
+        let tracing = Some(Sampling { one_in: 1 });
+        let whole = batches(u64::MAX, tracing);
         assert_eq!(whole.len(), 2, "all that is ready at a time fits into one");
+        assert!(batches(u64::MAX, None) < whole, "a step has its span, when there is one");
         for limit in (5_000..150_000).step_by(997) {
-            let sizes = batches(limit);
+            let sizes = batches(limit, tracing);
             let most = sizes.iter().copied().max().expect("a first step fits");
             assert!(most <= limit, "{most} bytes, {limit} are allowed");
             assert!(most * 10 >= limit.min(whole[0]) * 5, "{most} bytes, {limit} are allowed: far too careful");

@@ -89,7 +89,8 @@ impl Collector for Scrape {
                 inside.write_live(&mut page)?;
                 inside.write_work(&mut page)?;
                 inside.write_commits(&mut page)?;
-                inside.write_traffic(&mut page)
+                inside.write_traffic(&mut page)?;
+                inside.write_spans(&mut page)
             }
             Extent::Detailed => inside.write_detailed(&mut page),
         }

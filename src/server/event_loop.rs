@@ -23,6 +23,7 @@ use super::reads::Reads;
 use super::recovery::Recovery;
 use super::writer::{Group, Verdict};
 use crate::gateway::{self, Budget, Incoming, Outbox, Outgoing, Received};
+use crate::otel::Tracer;
 use crate::protocol::{HealthLevel, TasksAnnounced};
 
 /// Events handled before their group is handed over. Beyond some 3,000 events a larger group only adds latency.
@@ -75,6 +76,8 @@ pub(crate) struct Parts {
     pub reads: Reads,
     pub health: Health,
     pub numbers: Numbers,
+    /// Told of spans, where somebody traces.
+    pub tracer: Option<Tracer>,
     pub recovery: Recovery,
     /// Told what became of the inbox rows that were handed in.
     pub inbox: UnboundedSender<inbox::Handed>,
@@ -396,6 +399,7 @@ impl Loop<'_> {
             self.gathering.effects.saves.append(&mut effects.saves);
             self.gathering.effects.deliveries.append(&mut effects.deliveries);
             self.gathering.effects.marks.append(&mut effects.marks);
+            self.gathering.effects.spans.append(&mut effects.spans);
             self.gathering.events.push(event);
         } else {
             engine.handle(now, event.clone(), &mut self.gathering.effects);
@@ -438,13 +442,16 @@ impl Loop<'_> {
 
     /// The group in flight is durable: it counts, and what it allows may leave.
     pub(super) fn committed(&mut self, rows: u32) {
-        if let Some(group) = &self.in_flight
+        if let Some(group) = &mut self.in_flight
             && let Some((since, saves)) = group.handed_over
         {
             let took = since.elapsed();
             self.parts.health.note_commit(saves, took);
             let (engine, marks) = (&self.parts.engine, &group.effects.marks);
             self.parts.numbers.group_committed(engine, marks, &group.tally, rows, took);
+            if let Some(tracer) = &self.parts.tracer {
+                tracer.tell(std::mem::take(&mut group.effects.spans));
+            }
         }
         self.release_in_flight();
     }

@@ -34,6 +34,7 @@ use uuid::Uuid;
 
 use crate::config::{self, Config};
 use crate::gateway::{self, Endpoints, Gateway, Outgoing};
+use crate::otel::{self, Sampling, Tracer};
 use crate::protocol::ControlKind;
 use crate::security::Access;
 use crate::store;
@@ -73,6 +74,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The export of spans.
+    #[error(transparent)]
+    Otel(#[from] otel::Error),
     /// The operating system refused a thread.
     #[error("failed to start a thread: {0}")]
     Thread(#[source] std::io::Error),
@@ -132,14 +136,20 @@ impl Broker {
 
         let (to_loop, peers) = crossbeam_channel::unbounded();
         let arrived = Arc::new(Notify::new());
-        let gateway_options = gateway_options(&config, security, broker_id, epoch);
+        let (tracer, exporter) = match otel::Exporter::start(&config.otel, broker_id)? {
+            Some((tracer, exporter)) => (Some(tracer), Some(exporter)),
+            None => (None, None),
+        };
+        let sampling = tracer.as_ref().map(Tracer::sampling);
+        let gateway_options = gateway_options(&config, security, sampling, broker_id, epoch);
         let gateway = Gateway::start(gateway_options, to_loop, arrived.clone())?;
         let (inputs, for_loop) = tokio::sync::mpsc::unbounded_channel();
         let (groups, for_writer) = tokio::sync::mpsc::unbounded_channel();
         let renew_every = lease / 3;
         let health = health::Health::new(broker_id, epoch);
         let metrics = Arc::new(Metrics::new(broker_id, epoch, lease));
-        let observer = Observer::new(metrics.clone(), gateway.traffic(), inputs.clone());
+        let spans = tracer.as_ref().map(|tracer| tracer.counts().clone());
+        let observer = Observer::new(metrics.clone(), gateway.traffic(), spans, inputs.clone());
         let writer = writing.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every, metrics.clone()));
         let (inbox, removed) = tokio::sync::mpsc::unbounded_channel();
         let payload_bytes_max = usize::try_from(config.limits.payload_bytes_max).unwrap_or(usize::MAX);
@@ -177,6 +187,7 @@ impl Broker {
             reads,
             health,
             numbers: Numbers::new(metrics),
+            tracer,
             recovery,
             inbox,
             announced,
@@ -189,6 +200,8 @@ impl Broker {
             let _ = gateway.outbox().send(vec![Outgoing::Control { kind: ControlKind::Pause, task: None }]);
             gateway.stop();
             let end = finish(runtime, &writing, writer, end);
+            // The lease is given back by now: nobody waits for the collector.
+            exporter.into_iter().for_each(otel::Exporter::finish);
             if let Some(error) = &end {
                 error!(%error, "the broker has stopped");
             }
@@ -285,6 +298,7 @@ fn finish(runtime: Runtime, writing: &Runtime, writer: tokio::task::JoinHandle<(
 fn gateway_options(
     config: &Config,
     security: Option<gateway::Security>,
+    tracing: Option<Sampling>,
     broker_id: Uuid,
     epoch: i64,
 ) -> gateway::Options {
@@ -307,6 +321,7 @@ fn gateway_options(
         heartbeat_ms: config.engine.heartbeat_ms,
         worker_timeout_ms: config.engine.worker_timeout_ms,
         unacknowledged_max: config.limits.unacknowledged_max,
+        tracing,
         environment: Some(config.broker.environment.clone()),
         parse_template: templates::compile,
     }

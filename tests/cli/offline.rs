@@ -165,6 +165,22 @@ fn a_bad_configuration_ends_with_5_and_names_file_and_key() {
     assert!(check.stderr.contains("/no/such.toml"), "{}", check.stderr);
 }
 
+#[cfg(not(feature = "otel"))]
+#[test]
+fn a_broker_that_was_built_without_traces_does_not_start_with_a_collector() {
+    let mut broker = command(&["broker"]);
+    broker.env("DATABASE_URL", "postgres://127.0.0.1:1/tasker").env("TASKER__HTTP__LISTEN", "127.0.0.1:0");
+    let refused = run(broker.env("TASKER__OTEL__ENDPOINT", "http://127.0.0.1:4318"));
+    assert_eq!(refused.code, 5);
+    let message = "error: TASKER__OTEL__ENDPOINT: otel.endpoint: this program was built without the feature `otel`";
+    assert!(refused.stderr.starts_with(message), "{}", refused.stderr);
+    // The variable of the standard is meant for whoever can heed it.
+    let show =
+        run(command(&["config", "show", "-o", "json"]).env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"));
+    let shown: serde_json::Value = serde_json::from_str(&show.stdout).expect("JSON");
+    assert_eq!(shown["otel"]["endpoint"]["value"], "");
+}
+
 const TEMPLATE: &str = "\
 name: order
 namespace_name: shop

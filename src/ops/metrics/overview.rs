@@ -197,6 +197,14 @@ impl Inside {
         let help = "Connections that ended before their handshake did.";
         page.counter("handshakes_failed", None, help, traffic.handshakes_failed)
     }
+
+    /// Of a broker that traces.
+    pub(super) fn write_spans(&self, page: &mut Page<'_>) -> fmt::Result {
+        let Some(spans) = self.observer.spans() else { return Ok(()) };
+        page.counter("spans_exported", None, "Spans that the collector has taken.", spans.sent())?;
+        let dropped = [("queue_full", spans.found_full()), ("export_failed", spans.failed())];
+        page.counters("spans_dropped", None, "Spans that are lost.", labelled("reason", &dropped))
+    }
 }
 
 fn labelled<'a>(

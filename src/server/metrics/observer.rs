@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{Counts, Metrics, Minute, TemplateCounts};
 use crate::gateway::{Traffic, TrafficCounts};
+use crate::otel;
 use crate::server::event_loop::Input;
 
 /// How long the loop is waited for. It answers within a turn, unless it is busy with a replay.
@@ -35,12 +36,18 @@ pub struct Figures {
 pub struct Observer {
     metrics: Arc<Metrics>,
     traffic: Arc<Traffic>,
+    spans: Option<Arc<otel::Counts>>,
     inputs: UnboundedSender<Input>,
 }
 
 impl Observer {
-    pub(crate) fn new(metrics: Arc<Metrics>, traffic: Arc<Traffic>, inputs: UnboundedSender<Input>) -> Observer {
-        Observer { metrics, traffic, inputs }
+    pub(crate) fn new(
+        metrics: Arc<Metrics>,
+        traffic: Arc<Traffic>,
+        spans: Option<Arc<otel::Counts>>,
+        inputs: UnboundedSender<Input>,
+    ) -> Observer {
+        Observer { metrics, traffic, spans, inputs }
     }
 
     /// What was counted.
@@ -56,6 +63,11 @@ impl Observer {
     /// What came and went.
     pub fn traffic(&self) -> TrafficCounts {
         self.traffic.counts()
+    }
+
+    /// What became of spans, where the broker traces.
+    pub fn spans(&self) -> Option<&otel::Counts> {
+        self.spans.as_deref()
     }
 
     /// How it is with tasks, steps and workers; nothing when the loop does not answer within a second. To be awaited in a
