@@ -150,7 +150,9 @@ fn whoever_polls_and_is_refused_ends_the_run() {
     let run = |token: &[&Path]| {
         let sizes = ["--start", "--tasks", "40", "--warm-up", "0", "--with-pollers", "1"];
         let mut command = command_in(folder.path(), &sizes);
-        token.iter().for_each(|file| drop(command.arg("--token-file").arg(file)));
+        for file in token {
+            command.arg("--token-file").arg(file);
+        }
         command.env("TASKER__HTTP__TOKEN_FILE", &tokens).output().expect("it can be started")
     };
     let refused = run(&[]);
