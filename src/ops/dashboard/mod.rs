@@ -1,6 +1,7 @@
 //! The dashboard over HTTP: what a page asks for, and what its forms do. How pages look is in `pages`.
 
 mod acts;
+mod audit;
 mod batches;
 mod dead_ends;
 mod files;
@@ -45,6 +46,7 @@ pub(super) fn routes() -> Router<Shared> {
         .merge(batches::routes())
         .merge(namespaces::routes())
         .merge(templates::routes())
+        .merge(audit::routes())
 }
 
 /// A refusal, as a page for people and as a problem for programs.

@@ -23,12 +23,22 @@ pub enum Tab {
     Namespaces,
     /// Definitions.
     Templates,
+    /// What operators did.
+    Audit,
 }
 
 impl Tab {
     /// Every tab in order.
-    pub const ALL: [Tab; 7] =
-        [Tab::Overview, Tab::Tasks, Tab::DeadEnds, Tab::Workers, Tab::Batches, Tab::Namespaces, Tab::Templates];
+    pub const ALL: [Tab; 8] = [
+        Tab::Overview,
+        Tab::Tasks,
+        Tab::DeadEnds,
+        Tab::Workers,
+        Tab::Batches,
+        Tab::Namespaces,
+        Tab::Templates,
+        Tab::Audit,
+    ];
 
     /// Its name.
     pub const fn title(self) -> &'static str {
@@ -40,6 +50,7 @@ impl Tab {
             Tab::Batches => "Batches",
             Tab::Namespaces => "Namespaces",
             Tab::Templates => "Templates",
+            Tab::Audit => "Audit",
         }
     }
 
@@ -53,6 +64,7 @@ impl Tab {
             Tab::Batches => "/batches",
             Tab::Namespaces => "/namespaces",
             Tab::Templates => "/templates",
+            Tab::Audit => "/acts",
         }
     }
 
@@ -66,6 +78,7 @@ impl Tab {
             Tab::Batches => "b",
             Tab::Namespaces => "n",
             Tab::Templates => "m",
+            Tab::Audit => "a",
         }
     }
 }

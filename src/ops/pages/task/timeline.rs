@@ -7,7 +7,7 @@ use tasker_engine::StepState;
 
 use crate::ops::pages::empty::empty;
 use crate::ops::pages::graph::cut;
-use crate::ops::pages::time::span_ms;
+use crate::ops::pages::time::{span, span_ms};
 use crate::store::{AttemptState, Dossier, StepLine, Timeline, TimelineRow};
 
 /// Steps that are shown; those that matter first: failed, critical, slow.
@@ -67,7 +67,7 @@ pub(super) fn timeline(
             }
         }
         p class="legend" {
-            (key("wait", "waits for a worker")) (key("good", "ran")) (key("busy", "runs")) (key("bad", "failed"))
+            (key("wait", "waits for a worker")) (key("busy", "with a worker")) (key("good", "came back complete")) (key("bad", "failed"))
             (key("retry", "waits for its next attempt")) (key("off", "came back unrun"))
         }
         @if lanes.len() < count {
@@ -162,14 +162,21 @@ fn bars(dossier: &Dossier, step: &StepLine, attempts: &[Run], scale: &Scale) -> 
         let end_ms = attempt.row.finished_at_ms.unwrap_or(dossier.read_at_ms);
         let (class, what) = match attempt.row.state {
             AttemptState::InProgress => ("busy", "runs"),
-            AttemptState::Complete => ("good", "ran"),
+            AttemptState::Complete => ("good", "complete"),
             AttemptState::Failed => ("bad", "failed"),
             AttemptState::TimedOut => ("bad", "timed out"),
             AttemptState::WorkerLost => ("bad", "lost with its worker"),
             AttemptState::Returned => ("off", "came back unrun"),
             AttemptState::Bypassed | AttemptState::ResolvedManually => ("hand", "settled by hand"),
         };
-        bar(class, attempt.dispatched_at_ms, end_ms, &format!("attempt {}: {what}", attempt.row.attempt));
+        // From its dispatch to its outcome, by the broker; how long the handler ran of that, by the worker.
+        let ran = attempt.row.duration_us.map(|us| format!(", ran {}", span(us))).unwrap_or_default();
+        bar(
+            class,
+            attempt.dispatched_at_ms,
+            end_ms,
+            &format!("attempt {}: {what}{ran}; with a worker", attempt.row.attempt),
+        );
         ready_ms = end_ms;
         if let Some(retry_at_ms) = attempt.row.retry_at_ms {
             bar(
