@@ -1,13 +1,12 @@
 //! A headless Chromium, led over WebDriver. Whatever is waited for has an end, and a name that is told when it does not come.
 
-use std::fmt::{Debug, Display};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fantoccini::actions::{InputSource, KeyAction, KeyActions};
-use fantoccini::elements::Element;
+use fantoccini::error::CmdError;
 use fantoccini::key::Key;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -65,30 +64,40 @@ impl Browser {
         browser
     }
 
-    /// What the browser answers, within a time that has an end.
-    fn wait<T, E: Display>(&self, what: &str, answer: impl Future<Output = Result<T, E>>) -> T {
-        let answered = self.runtime.block_on(async { tokio::time::timeout(PATIENCE + GRACE, answer).await });
-        match answered {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => panic!("{what}: {error}"),
-            Err(_) => panic!("{what}: the browser does not answer; its driver says {}", self.log.text()),
+    /// What the browser answers, within a time that has an end. It is asked again when the page changed under the question.
+    fn wait<T>(&self, what: &str, ask: impl AsyncFn() -> Result<T, CmdError>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.runtime.block_on(async { tokio::time::timeout(PATIENCE + GRACE, ask()).await }) {
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(error)) if has_changed(&error) && Instant::now() < deadline => {}
+                Ok(Err(error)) => panic!("{what}: {error}\n{}", self.scene()),
+                Err(_) => panic!("{what}: the browser does not answer; its driver says {}", self.log.text()),
+            }
         }
+    }
+
+    /// The page as it is, for those who wonder why a test failed.
+    fn scene(&self) -> String {
+        let asked = self.client.execute("return `${location.href}: ${document.body.innerText}`", Vec::new());
+        let told = self.runtime.block_on(async { tokio::time::timeout(GRACE, asked).await });
+        told.map_or_else(|_| "the browser does not answer".to_owned(), |page| format!("{page:?}"))
     }
 
     /// Opens a page of the site, and returns when it has loaded.
     pub fn visit(&self, path: &str) {
-        self.wait(&format!("opening {path}"), self.client.goto(&format!("{}{path}", self.base)));
+        self.wait(&format!("opening {path}"), async || self.client.goto(&format!("{}{path}", self.base)).await);
     }
 
     /// Path and query of the page.
     pub fn place(&self) -> String {
-        let url = self.wait("asking for the address", self.client.current_url());
+        let url = self.wait("asking for the address", async || self.client.current_url().await);
         url.as_str().strip_prefix(&self.base).unwrap_or(url.as_str()).to_owned()
     }
 
     /// What a script returns.
     pub fn run(&self, script: &str) -> Value {
-        self.wait(script, self.client.execute(script, Vec::new()))
+        self.wait(script, async || self.client.execute(script, Vec::new()).await)
     }
 
     /// Waits until an expression is true; looks whenever something in the page changes.
@@ -97,23 +106,12 @@ impl Browser {
             "const done = arguments[arguments.length - 1];
             const holds = () => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }};
             if (holds()) {{ done(true); return; }}
-            const watch = new MutationObserver(() => {{ if (holds()) {{ watch.disconnect(); done(true); }} }});
-            watch.observe(document, {{ subtree: true, childList: true, attributes: true, characterData: true }});"
+            const look = () => {{ if (holds()) {{ watch.disconnect(); done(true); }} }};
+            const watch = new MutationObserver(look);
+            watch.observe(document, {{ subtree: true, childList: true, attributes: true, characterData: true }});
+            document.addEventListener('readystatechange', look);"
         );
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let asked = self.client.execute_async(&script, Vec::new());
-            match self.runtime.block_on(async { tokio::time::timeout(PATIENCE + GRACE, asked).await }) {
-                Ok(Ok(_)) => return,
-                // The page has gone meanwhile; what comes after it may be what is waited for.
-                Ok(Err(error)) if error.is_javascript_error() && Instant::now() < deadline => {}
-                Ok(Err(error)) => {
-                    let page = self.run("return document.body.innerText");
-                    panic!("waited in vain until {what} at {}: {error}; there is: {page}", self.place());
-                }
-                Err(_) => panic!("waiting until {what}: the browser does not answer"),
-            }
-        }
+        self.wait(&format!("waiting until {what}"), async || self.client.execute_async(&script, Vec::new()).await);
     }
 
     /// Waits until an element has a text in it, whatever stands between its words.
@@ -126,27 +124,35 @@ impl Browser {
 
     /// The text of an element, as it is seen.
     pub fn text(&self, css: &str) -> String {
-        let element = self.find(css);
-        self.wait(&format!("reading {css}"), element.text())
+        self.wait(&format!("reading {css}"), async || self.client.find(Locator::Css(css)).await?.text().await)
     }
 
     /// How many elements there are.
     pub fn count(&self, css: &str) -> usize {
-        self.wait(&format!("counting {css}"), self.client.find_all(Locator::Css(css))).len()
+        self.wait(&format!("counting {css}"), async || self.client.find_all(Locator::Css(css)).await).len()
     }
 
-    /// Clicks an element, which is scrolled to first, out from below the header; what that leads to has loaded then.
+    /// Clicks what leads to another page, and returns when that has loaded.
+    pub fn follow(&self, css: &str) {
+        self.run("window.isLeft = true");
+        self.click(css);
+        self.until(&format!("{css} has led on"), "!window.isLeft && document.readyState === 'complete'");
+    }
+
+    /// Clicks an element, which is scrolled to first, out from below the header.
     pub fn click(&self, css: &str) {
-        let element = self.find(css);
-        let found = vec![serde_json::to_value(&element).expect("an element is a reference")];
-        self.wait(css, self.client.execute("arguments[0].scrollIntoView({ block: 'center' })", found));
-        self.wait(&format!("clicking {css}"), element.click());
+        self.wait(&format!("clicking {css}"), async || {
+            let element = self.client.find(Locator::Css(css)).await?;
+            let found = vec![serde_json::to_value(&element).expect("an element is a reference")];
+            self.client.execute("arguments[0].scrollIntoView({ block: 'center' })", found).await?;
+            element.click().await
+        });
     }
 
     /// Writes into a field.
     pub fn write(&self, css: &str, text: &str) {
-        let element = self.find(css);
-        self.wait(&format!("writing into {css}"), element.send_keys(text));
+        let found = async || self.client.find(Locator::Css(css)).await?.send_keys(text).await;
+        self.wait(&format!("writing into {css}"), found);
     }
 
     /// Opens a form below its button, gives a reason, and sends it.
@@ -154,7 +160,7 @@ impl Browser {
         let form = format!("details[id=\"{id}\"]");
         self.click(&format!("{form} > summary"));
         self.write(&format!("{form} input[name=reason]"), reason);
-        self.click(&format!("{form} button.act"));
+        self.follow(&format!("{form} button.act"));
     }
 
     /// Presses a key, wherever the focus is.
@@ -164,28 +170,28 @@ impl Browser {
 
     /// Types, wherever the focus is.
     pub fn keys(&self, text: &str) {
-        let strokes = text.chars().fold(KeyActions::new("keyboard".to_owned()), |keys, value| {
-            keys.then(KeyAction::Down { value }).then(KeyAction::Up { value })
-        });
-        self.wait(&format!("typing {text:?}"), self.client.perform_actions(strokes));
+        let strokes = || {
+            text.chars().fold(KeyActions::new("keyboard".to_owned()), |keys, value| {
+                keys.then(KeyAction::Down { value }).then(KeyAction::Up { value })
+            })
+        };
+        self.wait(&format!("typing {text:?}"), async || self.client.perform_actions(strokes()).await);
     }
 
     /// Asks Chromium what WebDriver has no word for.
     pub fn devtools(&self, command: &str, parameters: Value) -> Value {
         let body = json!({ "cmd": command, "params": parameters });
-        self.wait(command, self.client.issue_cmd(Beyond { path: "goog/cdp/execute", body }))
+        let question = Beyond { path: "goog/cdp/execute", body };
+        self.wait(command, async || self.client.issue_cmd(question.clone()).await)
     }
 
     /// What the console has got since it was asked for the last time: warnings and errors, of the network, too.
     pub fn console(&self) -> Vec<Value> {
         let body = json!({ "type": "browser" });
-        let told = self.wait("reading the console", self.client.issue_cmd(Beyond { path: "se/log", body }));
+        let question = Beyond { path: "se/log", body };
+        let told = self.wait("reading the console", async || self.client.issue_cmd(question.clone()).await);
         let entries = told.as_array().expect("a list").iter();
         entries.filter(|entry| ["WARNING", "SEVERE"].iter().any(|level| entry["level"] == *level)).cloned().collect()
-    }
-
-    fn find(&self, css: &str) -> Element {
-        self.wait(&format!("finding {css} at {}", self.place()), self.client.find(Locator::Css(css)))
     }
 }
 
@@ -196,6 +202,12 @@ impl Drop for Browser {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
+}
+
+/// Whether an answer is none because the page, or a part of it, was exchanged meanwhile. A script whose page leaves is said to have
+/// timed out, long before its time.
+fn has_changed(error: &CmdError) -> bool {
+    error.is_stale_element_reference() || error.is_script_timeout()
 }
 
 /// Chromium talks to its driver through a pipe, and ends with it, however that ends. It runs as root, where it has no sandbox,
@@ -221,7 +233,7 @@ fn wanted(profile: &TempDir) -> Value {
 }
 
 /// A command of chromedriver's own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Beyond {
     path: &'static str,
     body: Value,

@@ -13,7 +13,7 @@ use crate::visitor::Visitor;
 
 fn log_in(browser: &Browser, token: &str) {
     browser.write("#token", token);
-    browser.click("form button");
+    browser.follow("form button");
 }
 
 /// A broker that demands tokens, and one of each role.
@@ -69,8 +69,7 @@ fn people_log_in_with_a_token_and_see_what_they_may_do() {
         demand(&browser, "who may only look");
     }
 
-    browser.click("#log-out");
-    browser.until("he is out", "location.pathname === '/login'");
+    browser.follow("#log-out");
     assert_eq!(browser.place(), "/login");
     browser.visit("/tasks");
     assert_eq!(browser.place(), "/login?next=%2Ftasks");
@@ -98,8 +97,7 @@ fn the_log_in_is_sound_wide_and_narrow_light_and_dark() {
         browser.visit("/login?next=%2Fworkers");
         log_in(&browser, &guarded.tokens[1]);
         walk.look("workers-none", true);
-        browser.click("#log-out");
-        browser.until("he is out", "location.pathname === '/login'");
+        browser.follow("#log-out");
     }
     walk.end();
 }

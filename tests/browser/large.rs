@@ -125,10 +125,10 @@ fn reach(browser: &Browser, page: &str, steps: u32) {
     browser.visit(&format!("{page}?find={name}"));
     assert!(browser.count("#graph .hit") >= 1, "{name} is not marked in the picture");
     assert_eq!(browser.text("#step-rows tbody td.name"), name);
-    browser.click("#step-rows tbody td.name a");
+    browser.follow("#step-rows tbody td.name a");
     assert_eq!(browser.text("#step h2"), name);
     browser.visit(page);
-    browser.click("#graph .node.group");
+    browser.follow("#graph .node.group");
     assert!(browser.count("#graph .open .cell") >= 1, "a group shows its steps");
     assert_eq!(browser.run(DRAWN), steps, "steps in the picture with an open group");
     browser.visit(&format!("{page}?page={}", steps / 200 - 1));

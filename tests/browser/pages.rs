@@ -93,7 +93,7 @@ fn every_page_is_sound_wide_and_narrow_light_and_dark() {
         // What a form leads to.
         browser.visit("/dead-ends/retry?q=state:error+name:refund");
         browser.write("#bulk input[name=reason]", "to see what comes of it");
-        browser.click("#bulk button[value=all]");
+        browser.follow("#bulk button[value=all]");
         browser.shows("main > .notice", "1 of 1 tasks run again.");
         walk.look("retry-outcome", true);
         for (name, path, title) in [
