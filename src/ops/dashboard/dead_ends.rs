@@ -234,7 +234,7 @@ fn told(outcomes: &[Outcome], asked: usize, are_more: bool, filter: &str) -> Mar
     for problem in outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err()) {
         *refused.entry(problem.code).or_default() += 1;
     }
-    let columns = [table::name("Task"), table::text("Outcome"), table::wide("")];
+    let columns = [table::name("Task"), table::text("Outcome"), table::wide("Steps, or why not")];
     let rows: Vec<Row> = outcomes.iter().map(outcome_row).collect();
     html! {
         h1 { "Retried tasks" }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 /// A column.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// Its title; also before each value on a phone.
+    /// Its title; also before each value on a phone. A column of buttons has none to be seen.
     pub title: &'static str,
     /// Class of its cells: `num`, `name`, `wide`, or empty.
     pub class: &'static str,
@@ -59,7 +59,11 @@ pub fn table(id: &str, caption: &str, columns: &[Column], rows: &[Row]) -> Marku
                 thead {
                     tr {
                         @if chosen { th class="box" { input type="checkbox" data-all aria-label="Select all rows"; } }
-                        @for column in columns { th scope="col" class=(column.class) { (column.title) } }
+                        @for column in columns {
+                            th scope="col" class=(column.class) {
+                                @if column.title.is_empty() { span class="hidden" { "Acts" } } @else { (column.title) }
+                            }
+                        }
                     }
                 }
                 tbody {
