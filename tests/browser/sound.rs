@@ -94,8 +94,14 @@ return [name, ""];
 
 /// What is wrong with the page that is open. Its focus is somewhere else afterwards.
 pub fn faults(browser: &Browser) -> Vec<String> {
+    let mut faults = keyboard(browser);
+    faults.extend(glance(browser));
+    faults
+}
+
+/// The same without the keyboard.
+pub fn glance(browser: &Browser) -> Vec<String> {
     let mut faults = words(&browser.run(LOOK));
-    faults.extend(keyboard(browser));
     faults.extend(browser.console().iter().map(|entry| format!("in the console: {}", entry["message"])));
     faults
 }
