@@ -30,7 +30,10 @@ pub fn start(log: &Log) -> Result<(), Error> {
     // The driver tells what Postgres remarks on, such as a table that is there already; a filter can ask for it.
     let filter = format!("sqlx=warn,{filter}");
     let filter = EnvFilter::try_new(&filter).map_err(|source| Error::Filter { filter, source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // What cannot be written is lost. The subscriber would say so on standard error, and panic, in whatever thread it is, when
+    // that is what has failed.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let started = match log.format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -1,9 +1,13 @@
 //! Stopping on purpose: what runs gets its time, what does not comes back, nothing is lost, nothing is tried in vain.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sqlx::{Connection, PgConnection};
 use tasker_core::client::{self, Client};
 use tasker_core::protocol::*;
@@ -12,8 +16,8 @@ use uuid::Uuid;
 
 use crate::invariants;
 use crate::support::{
-    BrokerProcess, Database, Gate, HANDLERS, PATIENCE, RubyWorker, Serves, Stage, connect, read, repository, task,
-    worker_at,
+    BrokerProcess, Database, Gate, HANDLERS, PATIENCE, RubyWorker, Serves, Stage, broker_command, connect, read,
+    repository, task, worker_at,
 };
 
 /// Dispatched steps, each time counted.
@@ -179,6 +183,46 @@ fn a_broker_that_cannot_commit_ends_all_the_same() {
     let (end, stage) = drain(stage, Duration::from_millis(10));
     assert!(matches!(end, Err(server::Error::Unfinished)), "{end:?}");
     drop((blocker, stage));
+}
+
+#[test]
+fn a_broker_whose_log_nobody_reads_lives_and_ends_all_the_same() {
+    let database = Database::create();
+    let mut command = broker_command(database.url(), "tcp://127.0.0.1:0", "tcp://127.0.0.1:0");
+    command.env("TASKER__LOG__LEVEL", "warn").env("TASKER__BROKER__SHUTDOWN_TIMEOUT_SECONDS", "1");
+    let mut broker = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("cargo has built it");
+    let mut ready = String::new();
+    BufReader::new(broker.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("the pipe stands");
+    let ready: serde_json::Value = serde_json::from_str(&ready).expect("it is ready");
+    drop(broker.stderr.take());
+    let mut blocker = database.run(PgConnection::connect(database.url())).expect("Postgres is there");
+    let lock = "BEGIN; LOCK TABLE tasker.lanes IN ACCESS EXCLUSIVE MODE";
+    database.run(sqlx::raw_sql(lock).execute(&mut blocker)).expect("locked");
+    let work = ready["work"][0].as_str().expect("an endpoint");
+    let mut client = Client::connect(work, Duration::from_secs(1)).expect("the endpoint is valid");
+    let command = RegisterTemplate {
+        correlation_id: Uuid::nil(),
+        yaml: read("tests/stories/templates/single.yaml"),
+        source: None,
+    };
+    client.request(command).expect_err("its group does not commit");
+    // It says so in its log, which nobody reads.
+    let health = HealthCheck { correlation_id: Uuid::nil(), level: HealthLevel::Basic };
+    let deadline = Instant::now() + PATIENCE;
+    while client.request(health.clone()).expect("it answers").postgres != "down" {
+        assert!(Instant::now() < deadline, "the broker does not see that its commit is stuck");
+    }
+    let pid = Pid::from_raw(i32::try_from(broker.id()).expect("a process number"));
+    kill(pid, Signal::SIGTERM).expect("it runs");
+    let (tell, ended) = mpsc::channel();
+    thread::spawn(move || tell.send(broker.wait()));
+    let ended = ended.recv_timeout(PATIENCE);
+    if ended.is_err() {
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+    let status = ended.expect("it ends, whatever its database and its log do").expect("it is our child");
+    assert_eq!(status.code(), Some(7), "{status}");
+    drop(blocker);
 }
 
 #[test]
