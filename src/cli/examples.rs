@@ -223,7 +223,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ("worker", &[("Who works?", "tasker worker list"), ("Let one leave", "tasker worker drain billing-1")]),
     (
         "worker drain",
-        &[("It finishes what it has, gets no more, and leaves", "tasker worker drain billing-1 --reason 'new kernel'")],
+        &[
+            ("It finishes what it has, gets no more, and leaves", "tasker worker drain billing-1 --reason 'new kernel'"),
+            ("In somebody's name", "tasker worker drain billing-1 --actor anna"),
+        ],
     ),
     (
         "namespace",
@@ -241,9 +244,18 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     ),
     (
         "namespace pause",
-        &[("Running steps go on; no further one starts", "tasker namespace pause shop --reason 'gateway is down'")],
+        &[
+            ("Running steps go on; no further one starts", "tasker namespace pause shop --reason 'gateway is down'"),
+            ("In somebody's name", "tasker namespace pause shop --actor anna"),
+        ],
     ),
-    ("namespace resume", &[("Go on where it stopped", "tasker namespace resume shop --reason 'gateway is back'")]),
+    (
+        "namespace resume",
+        &[
+            ("Go on where it stopped", "tasker namespace resume shop --reason 'gateway is back'"),
+            ("In somebody's name", "tasker namespace resume shop --actor anna"),
+        ],
+    ),
     (
         "worker list",
         &[("Who works, and how busy they are", "tasker worker list"), ("For programs", "tasker worker list -o jsonl")],
@@ -385,7 +397,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("One setting a line, for programs", "tasker config show -o jsonl"),
         ],
     ),
-    ("config check", &[("Before a restart", "tasker config check -c /etc/tasker.toml")]),
+    (
+        "config check",
+        &[
+            ("Before a restart", "tasker config check -c /etc/tasker.toml"),
+            ("What the environment alone says", "tasker config check"),
+        ],
+    ),
     (
         "completions",
         &[
