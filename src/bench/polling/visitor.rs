@@ -79,11 +79,11 @@ pub(super) async fn scrape(site: Arc<Site>, tally: Arc<Tally>) -> Endless {
     }
 }
 
-/// A program that asks how the broker is, who works, and how far the newest task is of which it has heard.
+/// A program that asks how the broker is, who works, which tasks there are, and how far the newest one is of which it has heard.
 pub(super) async fn ask(site: Arc<Site>, tally: Arc<Tally>) -> Endless {
     let mut connection = Connection::to(&site);
     loop {
-        for path in ["/api/v1/health", "/api/v1/workers"] {
+        for path in ["/api/v1/health", "/api/v1/workers", "/api/v1/tasks?limit=50"] {
             tally.time(Look::Api, connection.get(path, &[])).await?;
         }
         if let Some(task) = tally.newest_task() {
