@@ -194,7 +194,7 @@ async fn other(name: &str, pool: &PgPool, task: TaskId) {
             _ = batches(BatchFilter { worker: Some("worker-old".into()), ..BatchFilter::default() }).await;
         }
         "registrations" => assert!(!registrations(pool, None, None, PAGE).await.unwrap().is_empty()),
-        "dead ends" => assert!(!dead_ends(pool, None).await.unwrap().groups.is_empty()),
+        "dead ends" => assert!(!dead_ends(pool).await.unwrap().groups.is_empty()),
         "acts" => drop(operator_acts(pool, None, None, PAGE).await.unwrap()),
         "all acts" => drop(acts(pool, None, PAGE).await.unwrap()),
         "namespaces" => assert_eq!(namespaces(pool).await.unwrap().rows.len(), 1),

@@ -51,7 +51,7 @@ pub(super) struct DeadEnds {
 #[utoipa::path(get, path = "/dead-ends", operation_id = "list_dead_ends", tag = "tasks",
     responses((status = 200, description = "The groups.", body = DeadEnds)))]
 pub(super) async fn list(State(site): State<Shared>) -> Result<Json<DeadEnds>, Problem> {
-    let found = store::dead_ends(site.pool()?, None).await?;
+    let found = store::dead_ends(site.pool()?).await?;
     let group = |group: store::DeadEnd| DeadEnd {
         filter: bulk::filter_of(&group),
         namespace: group.template.namespace.to_string(),

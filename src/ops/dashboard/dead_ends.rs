@@ -37,7 +37,7 @@ pub(super) fn routes() -> Router<Shared> {
 }
 
 async fn groups(State(site): State<Shared>, visitor: Visitor) -> Answer {
-    let found = store::dead_ends(site.pool()?, None).await?;
+    let found = store::dead_ends(site.pool()?).await?;
     let columns = [
         table::name("Step"),
         table::number("Tasks"),

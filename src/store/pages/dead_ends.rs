@@ -44,8 +44,8 @@ pub const DEAD_TASKS_MAX: u32 = 10_000;
 /// Groups that are told apart; the smallest are left out beyond.
 const GROUPS_MAX: i64 = 1_000;
 
-/// What went wrong, in one namespace or in all.
-pub async fn dead_ends(pool: &PgPool, namespace: Option<&str>) -> Result<DeadEnds, Error> {
+/// What went wrong.
+pub async fn dead_ends(pool: &PgPool) -> Result<DeadEnds, Error> {
     let mut listing = Listing::begin(pool).await?;
     let mut sql = Sql::new(
         "WITH dead AS MATERIALIZED (
@@ -77,12 +77,10 @@ pub async fn dead_ends(pool: &PgPool, namespace: Option<&str>) -> Result<DeadEnd
              FROM failed GROUP BY template_id, step_number, error_class
          ) AS part
          JOIN tasker.task_templates AS template ON template.template_id = part.template_id
-         JOIN tasker.template_steps AS step ON step.template_id = part.template_id AND step.step_number = part.step_number",
+         JOIN tasker.template_steps AS step ON step.template_id = part.template_id AND step.step_number = part.step_number
+         ORDER BY part.tasks DESC, part.newest DESC LIMIT ",
     );
-    if let Some(namespace) = namespace {
-        sql.add(" WHERE template.namespace = ").bind(namespace);
-    }
-    sql.add(" ORDER BY part.tasks DESC, part.newest DESC LIMIT ").bind(GROUPS_MAX);
+    sql.bind(GROUPS_MAX);
     let rows = listing.rows(sql).await?;
     listing.end().await?;
     let counted = rows.first().map_or(Ok(0), |row| count(row, "counted"))?;
