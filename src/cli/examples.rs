@@ -224,7 +224,10 @@ const EXAMPLES: &[(&str, &[Example])] = &[
     (
         "worker drain",
         &[
-            ("It finishes what it has, gets no more, and leaves", "tasker worker drain billing-1 --reason 'new kernel'"),
+            (
+                "It finishes what it has, gets no more, and leaves",
+                "tasker worker drain billing-1 --reason 'new kernel'",
+            ),
             ("In somebody's name", "tasker worker drain billing-1 --actor anna"),
         ],
     ),

@@ -7,10 +7,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::output::{Table, note, one_line, or_dash, print, raw};
+use super::output::{Table, note, one_line, or_dash, print};
 use super::{Exit, Failure, Format, Global};
 use crate::client::Client;
-use crate::protocol::{ListTemplates, RegisterTemplate, ShowTemplate, TemplateDefinition, TemplateRegistered};
+use crate::protocol::{
+    JsonText, ListTemplates, RegisterTemplate, ShowTemplate, TemplateDefinition, TemplateRegistered,
+};
 use crate::template::{self, Problem};
 
 /// Longest description in a table, in characters.
@@ -175,7 +177,7 @@ struct Shown {
 
 fn show(global: &Global, template: String) -> Result<Exit, Failure> {
     let definition = global.connect()?.request(ShowTemplate { correlation_id: Uuid::nil(), template })?;
-    let handler_config = definition.handler_config.as_ref().map(raw);
+    let handler_config = definition.handler_config.as_ref().map(JsonText::to_raw);
     let shown = Shown { definition: TemplateDefinition { handler_config: None, ..definition }, handler_config };
     global.output.print(&shown, || {
         let TemplateDefinition { template: summary, yaml, .. } = &shown.definition;

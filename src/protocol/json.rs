@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 /// A JSON document as text. Only known to be UTF-8 until [`check`](JsonText::check) was called.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +43,15 @@ impl JsonText {
     pub fn from_bytes(bytes: Bytes) -> Result<JsonText, std::str::Utf8Error> {
         std::str::from_utf8(&bytes)?;
         Ok(JsonText(bytes))
+    }
+
+    /// A part of another document, digit for digit: no number passes through a float.
+    pub fn to_raw(&self) -> Box<RawValue> {
+        RawValue::from_string(self.as_str().to_owned()).unwrap_or_else(|_| {
+            // The broker checks every payload; one that is not JSON is still shown, as a string.
+            let quoted = serde_json::Value::from(self.as_str()).to_string();
+            RawValue::from_string(quoted).expect("a quoted string is JSON")
+        })
     }
 
     /// Length in bytes.
@@ -183,6 +193,14 @@ mod tests {
         for text in ["340282366920938463463374607431768211456", "[109.97, 1e999, -0.0]", "{\"a\":{\"b\":[]}}", "null"] {
             JsonText::new(text).check().expect(text);
         }
+    }
+
+    #[test]
+    fn a_part_of_another_document_keeps_every_digit() {
+        for text in ["340282366920938463463374607431768211456", "{\"a\": 209.970,\"b\":1E+2}", "-0.0", "\"\\u00e9\""] {
+            assert_eq!(serde_json::to_string(&JsonText::new(text).to_raw()).expect("serialize"), text);
+        }
+        assert_eq!(JsonText::new("{broken").to_raw().get(), "\"{broken\"");
     }
 
     #[test]

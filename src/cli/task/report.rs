@@ -4,9 +4,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::cli::output::{Table, one_line, or_dash, raw};
+use crate::cli::output::{Table, one_line, or_dash};
 use crate::cli::time::{format_between, format_ms, format_us};
-use crate::protocol::{StepCounts, StepSummary, TaskStatusReport, TaskSummary};
+use crate::protocol::{JsonText, StepCounts, StepSummary, TaskStatusReport, TaskSummary};
 
 /// Longest error message in a table, in characters; JSON has all of it.
 const ERROR_CHARS_MAX: usize = 100;
@@ -46,8 +46,8 @@ impl JsonReport<'_> {
 impl JsonStep {
     pub(super) fn new(step: &StepSummary) -> JsonStep {
         JsonStep {
-            result: step.result.as_ref().map(raw),
-            progress: step.progress.as_ref().map(raw),
+            result: step.result.as_ref().map(JsonText::to_raw),
+            progress: step.progress.as_ref().map(JsonText::to_raw),
             summary: StepSummary { result: None, progress: None, ..step.clone() },
         }
     }
@@ -164,7 +164,6 @@ pub(super) fn error(step: &StepSummary) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::JsonText;
 
     fn report() -> TaskStatusReport {
         let task = TaskSummary {

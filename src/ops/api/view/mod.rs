@@ -15,11 +15,7 @@ pub(super) use task::{Count, ListedTask, Task};
 
 /// A payload that becomes a part of the document digit for digit: no number passes through a float.
 pub(super) fn raw(payload: &str) -> Box<RawValue> {
-    RawValue::from_string(payload.to_owned()).unwrap_or_else(|_| {
-        // The broker checks every payload; one that is not JSON is still shown, as a string.
-        let quoted = serde_json::Value::from(payload).to_string();
-        RawValue::from_string(quoted).expect("a quoted string is JSON")
-    })
+    JsonText::new(payload).to_raw()
 }
 
 /// The same without what is not shown.
