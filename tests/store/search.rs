@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tasker_core::filter::Filter;
+use tasker_core::filter::{self, Filter};
 use tasker_core::store::{
     Budget, Count, Cursor, Error, Page, count_tasks, count_tasks_within, search_tasks, search_tasks_within, task_status,
 };
@@ -17,6 +17,14 @@ fn rows(tasks: u32) -> Budget {
 
 fn filter(text: &str) -> Filter {
     Filter::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// Filters stand alone, and know the engine's states by their names.
+#[test]
+fn filters_know_the_states_that_there_are() {
+    let tasks: Vec<&str> = TaskState::ALL.iter().map(|state| state.as_str()).collect();
+    let steps: Vec<&str> = StepState::ALL.iter().map(|state| state.as_str()).collect();
+    assert_eq!((filter::TaskState::NAMES, filter::StepState::NAMES), (&*tasks, &*steps));
 }
 
 /// Tasks with all that filters speak of, oldest first.
