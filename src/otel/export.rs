@@ -11,7 +11,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Instant, timeout_at};
-use tracing::warn;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::client::Plain;
@@ -66,6 +66,7 @@ impl Exporter {
             let _ = tell_end.send(());
         };
         std::thread::Builder::new().name("spans".to_owned()).spawn(work).map_err(Error::Thread)?;
+        info!(endpoint = config.endpoint, "spans are sent");
         Ok(Some((tracer, Exporter { ended })))
     }
 

@@ -122,6 +122,7 @@ impl Broker {
         let security =
             config.secret_key()?.map(|key| gateway::Security { key, access: Access::new(&config.security.peers) });
         let access = security.as_ref().map(|security| security.access.clone());
+        let (tracer, exporter) = otel::Exporter::start(&config.otel, broker_id)?.unzip();
         let clock = Clock::start();
         let lease = Duration::from_secs(config.database.lease_seconds);
         // The writer lives in the loop's own thread: between a decision and its commit nobody has to be woken.
@@ -136,10 +137,6 @@ impl Broker {
 
         let (to_loop, peers) = crossbeam_channel::unbounded();
         let arrived = Arc::new(Notify::new());
-        let (tracer, exporter) = match otel::Exporter::start(&config.otel, broker_id)? {
-            Some((tracer, exporter)) => (Some(tracer), Some(exporter)),
-            None => (None, None),
-        };
         let sampling = tracer.as_ref().map(Tracer::sampling);
         let gateway_options = gateway_options(&config, security, sampling, broker_id, epoch);
         let gateway = Gateway::start(gateway_options, to_loop, arrived.clone())?;
