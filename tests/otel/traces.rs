@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::collector::{Collector, attribute};
 use crate::support::{
-    BrokerProcess, Database, Gate, HANDLERS, PATIENCE, RubyWorker, Serves, connect, gem, repository, task,
+    BrokerProcess, Database, Gate, HANDLERS, PATIENCE, RubyWorker, Serves, connect, gem, read, repository, task,
+    worker_at,
 };
 
 /// A span as the Ruby side wrote it.
@@ -230,4 +231,41 @@ fn what_is_not_recorded_is_not_sent_and_handlers_are_told_so() {
         ("4bf92f3577b34da6a3ce929d0e0e4736".to_owned(), true),
     ];
     assert_eq!(traces, expected);
+}
+
+#[test]
+fn a_wait_for_a_worker_and_a_retry_by_an_operator_are_told() {
+    let mut scene = Scene::open(&[]);
+    let mut client = connect(scene.broker.work());
+    let yaml = read("tests/stories/templates/permanent.yaml");
+    client.request(RegisterTemplate { correlation_id: Uuid::nil(), yaml, source: None }).expect("accepted");
+    let command = InitializeTask { correlation_id: Uuid::nil(), tasks: vec![task("permanent", "{}")] };
+    let task_id = client.request(command).expect("accepted").tasks[0].task_id.expect("accepted");
+    // A Ruby process takes longer to start than a wait has to last.
+    let worker = worker_at(scene.broker.work(), "late", 5, &["permanent"]);
+    assert_eq!(scene.ended(task_id), "error");
+    let (actor, reason) = ("operator".to_owned(), "once more".to_owned());
+    client
+        .request(RetryTask { correlation_id: Uuid::nil(), task_id, steps: Vec::new(), actor, reason })
+        .expect("accepted");
+    assert_eq!(scene.ended(task_id), "error");
+    let again = |span: &Span| span.name == "stories/permanent@1.0.0 again";
+    let spans = scene.collector.until("the retry is told", |spans| spans.iter().any(again));
+    assert!(worker.stop().success());
+    scene.broker.stop();
+
+    let tasks: Vec<_> = spans.iter().filter(|span| span.name.ends_with(" task")).collect();
+    let [task] = tasks[..] else { panic!("{tasks:#?}") };
+    assert_eq!(task.status.as_ref().map_or(0, |status| status.code), 2, "it ended in error");
+    let again = spans.iter().find(|span| again(span)).expect("waited for");
+    assert_eq!(again.parent_span_id, task.span_id);
+    assert_ne!(again.span_id, task.span_id);
+    assert!(again.start_time_unix_nano >= task.end_time_unix_nano - 1_000_000, "{again:?}");
+    let waited = |span: &&Span| span.name == "stories/permanent@1.0.0 start wait";
+    let wait = spans.iter().find(waited).expect("nobody was there at first");
+    assert_eq!(wait.parent_span_id, task.span_id);
+    assert!(wait.end_time_unix_nano - wait.start_time_unix_nano >= 10_000_000, "{wait:?}");
+    let attempts = attempts(&spans);
+    let [first, second] = [1, 2].map(|number| &attempts[&("fails".to_owned(), number)]);
+    assert_eq!(second.links.iter().map(|link| &link.span_id).collect::<Vec<_>>(), [&first.span_id]);
 }
