@@ -57,6 +57,7 @@ fn stops(scene: &Scene, gate: &str) -> (Vec<Stop>, String) {
         Stop::new("batch", format!("/batches/{batch}"), "Reconciliation"),
         Stop::new("namespaces", "/namespaces", "a look at the charts"),
         Stop::with("namespace-pause", "/namespaces", "shop", "#pause-shop > summary"),
+        Stop::new("audit", "/acts", "harbour"),
         Stop::new("templates", "/templates", "shop/order"),
         Stop::new("audit", "/acts", "a look at the charts"),
         Stop::new("template", "/templates/shop/order?version=1.4.0", "CARD_DECLINED"),
