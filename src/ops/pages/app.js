@@ -154,7 +154,7 @@ function graphs() {
 
 // Live: news have the page fetched again, at most once a second, and only what differs is exchanged.
 const INTERVAL_MS = 1000;
-let last = 0;
+let last = Date.now(); // The page has just been drawn.
 let waiting = null;
 let fetching = false;
 
