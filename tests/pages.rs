@@ -13,7 +13,7 @@ use tasker_core::ops::pages::task::{Looked, TaskPage, Wanted};
 use tasker_core::ops::redact::Redaction;
 use tasker_core::protocol::{NamedStep, StepExplained, StepExplanation};
 use tasker_core::store::{
-    Attempt, AttemptState, Dossier, Excerpt, Failing, OperatorAct, StepFile, StepHistory, StepLine, Timeline,
+    ActedOn, Attempt, AttemptState, Dossier, Excerpt, Failing, OperatorAct, StepFile, StepHistory, StepLine, Timeline,
     TimelineRow,
 };
 use tasker_engine::{StepState, TaskId, TaskState};
@@ -171,8 +171,7 @@ fn known(timeline: &Timeline) -> Known {
     };
     let act = OperatorAct {
         id: 1,
-        task: TaskId(Uuid::nil()),
-        step: Some("charge_card".to_owned()),
+        on: ActedOn::Task { task: TaskId(Uuid::nil()), step: Some("charge_card".to_owned()) },
         operation: "retry".to_owned(),
         actor: "ada".to_owned(),
         reason: "gateway is back".to_owned(),

@@ -53,11 +53,11 @@ pub use listing::LIST_TIMEOUT;
 pub use measure::{Mark, Measure, Server, StepTimes};
 pub use migrate::{MIGRATOR, MigrationReport, ensure_partitions, migrate, missing_migrations};
 pub use pages::{
-    Act, ActCursor, Acts, Attempt, AttemptState, BatchDetail, BatchFilter, BatchPage, BatchRow, BatchStep,
-    DEAD_TASKS_MAX, DeadEnd, DeadEnds, Failing, FleetAct, LedgerEntry, NamespaceRow, Namespaces, OperatorAct,
-    Registration, StepHistory, StepNode, TIMELINE_ROWS_MAX, TaskDetail, Timeline, TimelineRow, Transition,
-    TransitionCursor, Transitions, UNFINISHED_COUNTED_MAX, acts, batch_detail, dead_ends, list_batches, namespaces,
-    operator_acts, registrations, step_history, step_nodes, task_detail, timeline, transitions,
+    ActCursor, ActedOn, Acts, Attempt, AttemptState, BatchDetail, BatchFilter, BatchPage, BatchRow, BatchStep,
+    DEAD_TASKS_MAX, DeadEnd, DeadEnds, Failing, LedgerEntry, NamespaceRow, Namespaces, OperatorAct, Registration,
+    StepHistory, StepNode, TIMELINE_ROWS_MAX, TaskDetail, Timeline, TimelineRow, Transition, TransitionCursor,
+    Transitions, UNFINISHED_COUNTED_MAX, acts, batch_detail, dead_ends, list_batches, namespaces, operator_acts,
+    registrations, step_history, step_nodes, task_detail, timeline, transitions,
 };
 pub use recover::{Recovered, load_outcomes, load_task, recover};
 pub use scratch::Scratch;

@@ -11,7 +11,7 @@ mod namespaces;
 mod registrations;
 mod transitions;
 
-pub use actions::{Act, ActCursor, Acts, FleetAct, OperatorAct, acts, operator_acts};
+pub use actions::{ActCursor, ActedOn, Acts, OperatorAct, acts, operator_acts};
 pub use attempts::{
     Attempt, AttemptState, Failing, LedgerEntry, StepHistory, TIMELINE_ROWS_MAX, Timeline, TimelineRow, step_history,
     timeline,

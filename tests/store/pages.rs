@@ -253,8 +253,10 @@ async fn acts_of_operators_are_listed() {
     fixture.commit(&[fixture.reset(tasks[0], 1, 2)]).await;
     fixture.commit(&[fixture.action(tasks[1], None, OperationKind::Cancel, "pending", "cancelled", 0)]).await;
     let acts = operator_acts(&fixture.pool, None, None, 10).await.unwrap();
-    let shape: Vec<_> = acts.iter().map(|act| (&*act.operation, act.step.as_deref(), act.task)).collect();
-    assert_eq!(shape, [("cancel", None, tasks[1]), ("retry", Some("left"), tasks[0])]);
+    let shape: Vec<_> = acts.iter().map(|act| (&*act.operation, &act.on)).collect();
+    let cancelled = ActedOn::Task { task: tasks[1], step: None };
+    let retried = ActedOn::Task { task: tasks[0], step: Some("left".to_owned()) };
+    assert_eq!(shape, [("cancel", &cancelled), ("retry", &retried)]);
     assert_eq!(
         (&*acts[0].actor, &*acts[0].reason, &*acts[0].before, &*acts[0].after),
         ("ada", "because", "pending", "cancelled")
@@ -262,6 +264,39 @@ async fn acts_of_operators_are_listed() {
     let older = operator_acts(&fixture.pool, None, Some(acts[0].id), 10).await.unwrap();
     assert_eq!(older, acts[1..]);
     assert_eq!(operator_acts(&fixture.pool, Some(tasks[1]), None, 10).await.unwrap(), acts[..1]);
+}
+
+#[tokio::test]
+async fn acts_on_tasks_and_on_the_fleet_are_one_list() {
+    let mut fixture = Fixture::new().await;
+    let task = fixture.stored_task().await;
+    let on_fleet = |kind: FleetActionKind, subject: &str| {
+        let action = FleetAction { kind, subject: subject.into(), actor: "ada".into(), reason: "a test".into() };
+        Save::FleetAction(Box::new(FleetActed { action, before: "before", after: "after" }))
+    };
+    fixture.commit(&[on_fleet(FleetActionKind::PauseNamespace, "yard")]).await;
+    fixture.commit(&[fixture.reset(task, 1, 2)]).await;
+    // The next two have the time of one group.
+    let cancelled = fixture.action(task, None, OperationKind::Cancel, "pending", "cancelled", 0);
+    fixture.commit(&[cancelled, on_fleet(FleetActionKind::DrainWorker, "crane")]).await;
+    let (mut told, mut after) = (Vec::new(), None);
+    loop {
+        let page = acts(&fixture.pool, after, 1).await.unwrap();
+        told.extend(page.acts.into_iter().map(|act| (act.operation, act.on)));
+        let Some(next) = page.next else { break };
+        // A place is given back as text.
+        after = Some(next.to_string().parse().unwrap());
+        assert!(told.len() < 5, "it goes on and on: {told:?}");
+    }
+    let on_task = |step: Option<&str>| ActedOn::Task { task, step: step.map(str::to_owned) };
+    let expected = [
+        ("cancel", on_task(None)),
+        ("drain", ActedOn::Worker("crane".to_owned())),
+        ("retry", on_task(Some("left"))),
+        ("pause", ActedOn::Namespace("yard".to_owned())),
+    ];
+    assert_eq!(told, expected.map(|(operation, on)| (operation.to_owned(), on)));
+    assert!("1".parse::<ActCursor>().is_err() && "a_1".parse::<ActCursor>().is_err());
 }
 
 #[tokio::test]

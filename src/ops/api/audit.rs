@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::paging::Page;
 use crate::ops::problem::Problem;
 use crate::ops::site::Shared;
-use crate::store::{self, ActCursor, FleetAct, OperatorAct};
+use crate::store::{self, ActCursor, ActedOn, OperatorAct};
 
 /// What an operator did: to a task or one of its steps, to a namespace, or to a worker.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,32 +40,16 @@ struct RecordedAct {
 
 impl From<OperatorAct> for RecordedAct {
     fn from(act: OperatorAct) -> RecordedAct {
-        let OperatorAct { id: _, task, step, operation, actor, reason, before, after, acted_at_ms } = act;
-        let task_id = Some(task.0);
-        let (namespace, worker) = (None, None);
-        RecordedAct {
-            task_id,
-            step,
-            namespace,
-            worker,
-            operation,
-            actor,
-            reason,
-            from: before,
-            to: after,
-            at_ms: acted_at_ms,
+        let OperatorAct { id: _, on, operation, actor, reason, before, after, acted_at_ms } = act;
+        let (mut task_id, mut of_task, mut namespace, mut worker) = (None, None, None, None);
+        match on {
+            ActedOn::Task { task, step } => (task_id, of_task) = (Some(task.0), step),
+            ActedOn::Namespace(name) => namespace = Some(name),
+            ActedOn::Worker(name) => worker = Some(name),
         }
-    }
-}
-
-impl From<FleetAct> for RecordedAct {
-    fn from(act: FleetAct) -> RecordedAct {
-        let FleetAct { id: _, subject_kind, subject, operation, actor, reason, before, after, acted_at_ms } = act;
-        let (namespace, worker) = if subject_kind == "worker" { (None, Some(subject)) } else { (Some(subject), None) };
-        let (task_id, step) = (None, None);
         RecordedAct {
             task_id,
-            step,
+            step: of_task,
             namespace,
             worker,
             operation,
@@ -115,11 +99,8 @@ pub(super) async fn list(
     let rows = page.rows()?;
     let Some(task) = task else {
         let found = store::acts(site.pool()?, page.after::<ActCursor>()?, rows).await?;
-        let acts = found.acts.into_iter().map(|act| match act {
-            store::Act::Task(act) => act.into(),
-            store::Act::Fleet(act) => act.into(),
-        });
-        return Ok(Json(Acts { acts: acts.collect(), next: found.next.map(|next| next.to_string()) }));
+        let acts = found.acts.into_iter().map(RecordedAct::from).collect();
+        return Ok(Json(Acts { acts, next: found.next.map(|next| next.to_string()) }));
     };
     let found = store::operator_acts(site.pool()?, Some(TaskId(task)), page.after::<i64>()?, rows).await?;
     let is_full = found.len() == rows as usize;

@@ -6,6 +6,7 @@ use axum::extract::{Query, State};
 use axum::routing::get;
 use maud::{Markup, html};
 use serde::Deserialize;
+use tasker_engine::TaskId;
 
 use super::{Answer, Frame};
 use crate::ops::guard::Visitor;
@@ -18,7 +19,7 @@ use crate::ops::pages::table::{self, Row};
 use crate::ops::pages::time::time;
 use crate::ops::problem::Problem;
 use crate::ops::site::Shared;
-use crate::store::{self, Act, ActCursor, FleetAct, OperatorAct};
+use crate::store::{self, ActCursor, ActedOn, OperatorAct};
 
 /// Rows of a page.
 const ROWS: u32 = 50;
@@ -62,51 +63,32 @@ async fn list(State(site): State<Shared>, visitor: Visitor, wanted: Result<Query
     Ok(Frame { title: "Audit", tab: Some(Tab::Audit), notice: None, live: None }.around(&site, &visitor, body).await)
 }
 
-fn row(act: &Act) -> Row {
-    match act {
-        Act::Task(act) => of_task(act),
-        Act::Fleet(act) => of_fleet(act),
-    }
+fn row(act: &OperatorAct) -> Row {
+    let (kind, on) = match &act.on {
+        ActedOn::Task { task, step } => ("task", of_task(*task, step.as_deref())),
+        ActedOn::Namespace(name) => {
+            let filter = encode(&format!("namespace:{name:?}"));
+            ("fleet", html! { a href={ "/tasks?q=" (filter) } { "namespace " (name) } })
+        }
+        ActedOn::Worker(name) => ("fleet", html! { a href={ "/workers/" (encode(name)) } { "worker " (name) } }),
+    };
+    let cells = vec![
+        html! { (act.operation) },
+        on,
+        badge(&act.before),
+        badge(&act.after),
+        html! { (act.actor) },
+        html! { (act.reason) },
+        time(act.acted_at_ms),
+    ];
+    Row::new(format!("{kind}-act-{}", act.id), cells)
 }
 
-fn of_task(act: &OperatorAct) -> Row {
-    let task = act.task.to_string();
-    let on = html! {
-        @match &act.step {
+fn of_task(task: TaskId, step: Option<&str>) -> Markup {
+    html! {
+        @match step {
             Some(step) => a href={ "/tasks/" (task) "?step=" (encode(step)) } { "step " (step) },
             None => a href={ "/tasks/" (task) } { "task " code { (task) } },
         }
-    };
-    let states = (act.before.as_str(), act.after.as_str());
-    Row::new(
-        format!("task-act-{}", act.id),
-        cells(&act.operation, on, states, &act.actor, &act.reason, act.acted_at_ms),
-    )
-}
-
-fn of_fleet(act: &FleetAct) -> Row {
-    let on = html! {
-        @if act.subject_kind == "worker" {
-            a href={ "/workers/" (encode(&act.subject)) } { "worker " (act.subject) }
-        } @else {
-            a href={ "/tasks?q=" (encode(&format!("namespace:{:?}", act.subject))) } { "namespace " (act.subject) }
-        }
-    };
-    let states = (act.before.as_str(), act.after.as_str());
-    Row::new(
-        format!("fleet-act-{}", act.id),
-        cells(&act.operation, on, states, &act.actor, &act.reason, act.acted_at_ms),
-    )
-}
-
-fn cells(
-    operation: &str,
-    on: Markup,
-    (before, after): (&str, &str),
-    actor: &str,
-    reason: &str,
-    acted_at_ms: i64,
-) -> Vec<Markup> {
-    let text = |text: &str| html! { (text) };
-    vec![text(operation), on, badge(before), badge(after), text(actor), text(reason), time(acted_at_ms)]
+    }
 }

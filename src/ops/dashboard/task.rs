@@ -118,7 +118,7 @@ impl Step {
         let Some(file) = store::step_file(pool, dossier.id, &step.name).await? else { return Ok(None) };
         let history = store::step_history(pool, dossier.id, &step.name, HISTORY_MAX).await?;
         let mut acts = store::operator_acts(pool, Some(dossier.id), None, HISTORY_MAX).await?;
-        acts.retain(|act| act.step.as_ref().is_none_or(|of| *of == step.name));
+        acts.retain(|act| act.on.step().is_none_or(|of| of == step.name));
         let waits = matches!(step.state, StepState::Pending | StepState::WaitingForRetry | StepState::InProgress);
         let question = explain(dossier, step.name.clone());
         // Without an answer there is still the rest of the page.

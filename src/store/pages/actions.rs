@@ -14,13 +14,11 @@ use crate::store::listing::{Listing, Sql};
 /// An act of an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorAct {
-    /// Its number; later ones are higher.
+    /// Its number among those on tasks, or among the others; later ones are higher.
     pub id: i64,
-    /// The task.
-    pub task: TaskId,
-    /// The step; nothing when it was the whole task.
-    pub step: Option<String>,
-    /// `cancel`, `retry` or `resolve`.
+    /// What it changed.
+    pub on: ActedOn,
+    /// `cancel`, `retry` or `resolve`; `pause` or `resume`; `drain`.
     pub operation: String,
     /// Who.
     pub actor: String,
@@ -32,6 +30,32 @@ pub struct OperatorAct {
     pub after: String,
     /// When, in milliseconds since the Unix epoch.
     pub acted_at_ms: i64,
+}
+
+/// What an operator acted on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActedOn {
+    /// A task.
+    Task {
+        /// Which.
+        task: TaskId,
+        /// The step; nothing when it was the whole task.
+        step: Option<String>,
+    },
+    /// A namespace, by name.
+    Namespace(String),
+    /// A worker, by name.
+    Worker(String),
+}
+
+impl ActedOn {
+    /// The step, when it was one.
+    pub fn step(&self) -> Option<&str> {
+        match self {
+            ActedOn::Task { step, .. } => step.as_deref(),
+            ActedOn::Namespace(_) | ActedOn::Worker(_) => None,
+        }
+    }
 }
 
 /// Acts on one task, or on all, older than one, newest first. The last row of a full page is where the next one goes on.
@@ -69,14 +93,16 @@ async fn on_tasks(
            ON step.template_id = task.template_id AND step.step_number = action.step_number
          ORDER BY action.action_id DESC",
     );
-    listing.rows(sql).await?.iter().map(act).collect()
+    let rows = listing.rows(sql).await?;
+    rows.iter()
+        .map(|row| act(row, ActedOn::Task { task: TaskId(row.try_get("task_id")?), step: row.try_get("step")? }))
+        .collect()
 }
 
-fn act(row: &PgRow) -> Result<OperatorAct, Error> {
+fn act(row: &PgRow, on: ActedOn) -> Result<OperatorAct, Error> {
     Ok(OperatorAct {
         id: row.try_get("action_id")?,
-        task: TaskId(row.try_get("task_id")?),
-        step: row.try_get("step")?,
+        on,
         operation: row.try_get("operation")?,
         actor: row.try_get("actor")?,
         reason: row.try_get("reason")?,
@@ -86,60 +112,23 @@ fn act(row: &PgRow) -> Result<OperatorAct, Error> {
     })
 }
 
-/// An act of an operator on a namespace or a worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FleetAct {
-    /// Its number; later ones are higher.
-    pub id: i64,
-    /// `namespace` or `worker`.
-    pub subject_kind: String,
-    /// Its name.
-    pub subject: String,
-    /// `pause`, `resume` or `drain`.
-    pub operation: String,
-    /// Who.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-    /// The state before.
-    pub before: String,
-    /// The state after.
-    pub after: String,
-    /// When, in milliseconds since the Unix epoch.
-    pub acted_at_ms: i64,
-}
-
-async fn on_fleet(listing: &mut Listing, before: i64, limit: i64) -> Result<Vec<FleetAct>, Error> {
+/// Acts on namespaces and workers.
+async fn on_fleet(listing: &mut Listing, before: i64, limit: i64) -> Result<Vec<OperatorAct>, Error> {
     let mut sql = Sql::new(
         "SELECT action.action_id, action.subject_kind, action.subject, action.operation, action.actor, action.reason,
                 action.state_before, action.state_after, (extract(epoch FROM action.acted_at) * 1000)::bigint AS acted_at_ms
          FROM tasker.fleet_actions AS action WHERE action.action_id < ",
     );
     sql.bind(before).add(" ORDER BY action.action_id DESC LIMIT ").bind(limit);
-    listing.rows(sql).await?.iter().map(fleet_act).collect()
+    listing.rows(sql).await?.iter().map(|row| act(row, of_fleet(row)?)).collect()
 }
 
-fn fleet_act(row: &PgRow) -> Result<FleetAct, Error> {
-    Ok(FleetAct {
-        id: row.try_get("action_id")?,
-        subject_kind: row.try_get("subject_kind")?,
-        subject: row.try_get("subject")?,
-        operation: row.try_get("operation")?,
-        actor: row.try_get("actor")?,
-        reason: row.try_get("reason")?,
-        before: row.try_get("state_before")?,
-        after: row.try_get("state_after")?,
-        acted_at_ms: row.try_get("acted_at_ms")?,
-    })
-}
-
-/// Whatever an operator did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// To a task or a step.
-    Task(OperatorAct),
-    /// To a namespace or a worker.
-    Fleet(FleetAct),
+fn of_fleet(row: &PgRow) -> Result<ActedOn, Error> {
+    match row.try_get("subject_kind")? {
+        "namespace" => Ok(ActedOn::Namespace(row.try_get("subject")?)),
+        "worker" => Ok(ActedOn::Worker(row.try_get("subject")?)),
+        other => Err(Error::corrupt(format!("an operator acted on a `{other}`"))),
+    }
 }
 
 /// A place among all acts: each of the two kinds has numbers of its own. Its text is for whoever asks for the next page to
@@ -170,7 +159,7 @@ impl FromStr for ActCursor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acts {
     /// Newest first.
-    pub acts: Vec<Act>,
+    pub acts: Vec<OperatorAct>,
     /// Where to go on.
     pub next: Option<ActCursor>,
 }
@@ -188,17 +177,18 @@ pub async fn acts(pool: &PgPool, after: Option<ActCursor>, limit: u32) -> Result
     let is_cut = acts.len() > limit;
     acts.truncate(limit);
     for act in &acts {
-        match act {
-            Act::Task(act) => place.task = place.task.min(act.id),
-            Act::Fleet(act) => place.fleet = place.fleet.min(act.id),
-        }
+        let place = match act.on {
+            ActedOn::Task { .. } => &mut place.task,
+            ActedOn::Namespace(_) | ActedOn::Worker(_) => &mut place.fleet,
+        };
+        *place = act.id.min(*place);
     }
     Ok(Acts { acts, next: is_cut.then_some(place) })
 }
 
 /// Both kinds as one list, newest first. Each kind stays in the order of its numbers, so that a place in the list is one in both,
 /// also where clocks disagree.
-fn merged(on_tasks: Vec<OperatorAct>, on_fleet: Vec<FleetAct>) -> Vec<Act> {
+fn merged(on_tasks: Vec<OperatorAct>, on_fleet: Vec<OperatorAct>) -> Vec<OperatorAct> {
     let mut acts = Vec::with_capacity(on_tasks.len() + on_fleet.len());
     let (mut on_tasks, mut on_fleet) = (on_tasks.into_iter().peekable(), on_fleet.into_iter().peekable());
     loop {
@@ -206,7 +196,7 @@ fn merged(on_tasks: Vec<OperatorAct>, on_fleet: Vec<FleetAct>) -> Vec<Act> {
             (Some(task), Some(fleet)) => task.acted_at_ms >= fleet.acted_at_ms,
             (task, _) => task.is_some(),
         };
-        let next = if task_is_newer { on_tasks.next().map(Act::Task) } else { on_fleet.next().map(Act::Fleet) };
+        let next = if task_is_newer { on_tasks.next() } else { on_fleet.next() };
         let Some(act) = next else { return acts };
         acts.push(act);
     }
