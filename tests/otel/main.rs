@@ -7,6 +7,3 @@ mod troubles;
 
 #[path = "../stories/support/mod.rs"]
 mod support;
-#[path = "../http/visitor.rs"]
-#[allow(dead_code, reason = "only looks are needed here")]
-mod visitor;

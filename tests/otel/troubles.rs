@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use crate::collector::Collector;
 use crate::support::{BrokerProcess, Database, PATIENCE, connect, task, worker_at};
-use crate::visitor::Visitor;
 
 /// Runs ten tasks to their ends.
 fn work(broker: &BrokerProcess) {
@@ -26,8 +25,11 @@ fn work(broker: &BrokerProcess) {
 }
 
 /// A number from the broker's metrics.
-fn metric(visitor: &Visitor, series: &str) -> u64 {
-    let text = visitor.get("/metrics").text;
+fn metric(database: &Database, broker: &BrokerProcess, series: &str) -> u64 {
+    let text = database.run(async {
+        let answer = reqwest::get(format!("{}/metrics", broker.http())).await.expect("it answers");
+        answer.text().await.expect("text")
+    });
     let line = text.lines().find_map(|line| line.strip_prefix(series)).unwrap_or_else(|| panic!("no {series}: {text}"));
     line.trim().parse().expect("a number")
 }
@@ -40,14 +42,13 @@ fn with_the_collector_away_work_goes_on_and_the_spans_are_counted() {
     drop(nobody);
     let mut broker = BrokerProcess::start_with(&database, &[("otel.endpoint", &endpoint)]);
     work(&broker);
-    let visitor = Visitor::of(&broker);
     let deadline = Instant::now() + PATIENCE;
     // A task and four attempts each, and perhaps some waits.
-    while metric(&visitor, "tasker_spans_dropped_total{reason=\"export_failed\"}") < 50 {
+    while metric(&database, &broker, "tasker_spans_dropped_total{reason=\"export_failed\"}") < 50 {
         assert!(Instant::now() < deadline, "nothing is counted");
     }
-    assert_eq!(metric(&visitor, "tasker_spans_dropped_total{reason=\"queue_full\"}"), 0);
-    assert_eq!(metric(&visitor, "tasker_spans_exported_total"), 0);
+    assert_eq!(metric(&database, &broker, "tasker_spans_dropped_total{reason=\"queue_full\"}"), 0);
+    assert_eq!(metric(&database, &broker, "tasker_spans_exported_total"), 0);
     broker.stop();
 }
 
