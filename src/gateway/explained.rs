@@ -69,7 +69,7 @@ fn named(steps: &[(Arc<str>, StepState)]) -> Vec<protocol::NamedStep> {
 
 fn sentence(facts: &Explanation, step: &StepExplanation) -> String {
     let Explanation { serving, template, .. } = facts;
-    let soon = step.in_ms.map(seconds).unwrap_or_default();
+    let soon = step.in_ms.map(span).unwrap_or_default();
     let worker = step.worker.as_deref().unwrap_or("a worker");
     match step.why {
         WhyNot::Dependencies => match &*step.held_up_by {
@@ -120,7 +120,7 @@ fn sentence(facts: &Explanation, step: &StepExplanation) -> String {
         WhyNot::BrokerDraining => "the broker is about to stop and hands out nothing".to_owned(),
         WhyNot::PostgresAway => "Postgres is away, and nothing is handed out that is not durable".to_owned(),
         WhyNot::Running => {
-            let since = step.since_ms.map(seconds).unwrap_or_default();
+            let since = step.since_ms.map(span).unwrap_or_default();
             format!("{worker} has had it for {since}; its timeout is in {soon}")
         }
         WhyNot::Settled if step.state == StepState::Complete => "it is complete".to_owned(),
@@ -148,9 +148,15 @@ fn error(step: &StepExplanation) -> String {
     }
 }
 
-/// Tenths of seconds are exact enough for people.
-fn seconds(ms: u64) -> String {
-    format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
+/// Two units are exact enough for people.
+fn span(ms: u64) -> String {
+    let (seconds, minutes, hours) = (ms / 1_000, ms / 60_000, ms / 3_600_000);
+    match ms {
+        0..60_000 => format!("{seconds}.{} s", ms % 1_000 / 100),
+        60_000..3_600_000 => format!("{minutes} min {} s", seconds % 60),
+        3_600_000..86_400_000 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{} d {} h", hours / 24, hours % 24),
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +195,21 @@ mod tests {
             worker: None,
             since_ms: Some(400),
             error: Some(("E".to_owned(), "broken".to_owned())),
+        }
+    }
+
+    #[test]
+    fn times_have_two_units() {
+        for (ms, text) in [
+            (0, "0.0 s"),
+            (59_999, "59.9 s"),
+            (60_000, "1 min 0 s"),
+            (3_546_400, "59 min 6 s"),
+            (3_600_000, "1 h 0 min"),
+            (86_400_000, "1 d 0 h"),
+            (u64::MAX, "213503982334 d 14 h"),
+        ] {
+            assert_eq!(span(ms), text);
         }
     }
 
