@@ -38,6 +38,9 @@ const EVENTS_PAUSE: Duration = Duration::from_millis(100);
 /// all of them subscribes at the events endpoint.
 const EVENTS_TOLD_MAX: usize = 100;
 
+/// Most topics of a listener: the gateway compares each event with all of them.
+const TOPICS_MAX: usize = 20;
+
 /// A page looks again at most so often.
 const NEWS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -53,15 +56,20 @@ pub(super) fn routes() -> Router<Shared> {
 pub(super) struct Wanted {
     /// Only those of this task.
     task: Option<Uuid>,
-    /// Only topics that begin so, separated by commas.
+    /// Only topics that begin so, separated by commas; at most 20.
     topics: Option<String>,
 }
 
 impl Wanted {
-    fn interest(self) -> Interest {
+    fn interest(self) -> Result<Interest, Problem> {
         let topics = self.topics.unwrap_or_default();
         let topics = topics.split(',').map(str::trim).filter(|prefix| !prefix.is_empty());
-        Interest { topics: topics.map(str::to_owned).collect(), task: self.task }
+        let topics: Vec<String> = topics.map(str::to_owned).collect();
+        if topics.len() > TOPICS_MAX {
+            let problem = Problem::invalid("topics", format!("has {} topics, not at most {TOPICS_MAX}", topics.len()));
+            return Err(problem.limited_to(TOPICS_MAX as u64));
+        }
+        Ok(Interest { topics, task: self.task })
     }
 }
 
@@ -77,7 +85,7 @@ pub(super) async fn events(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let Query(wanted) = wanted?;
-    let reader = site.inside()?.desk.read(wanted.interest());
+    let reader = site.inside()?.desk.read(wanted.interest()?);
     Ok(stream_of(reader, site.stopped.clone()))
 }
 
@@ -87,7 +95,7 @@ async fn news(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let Query(wanted) = wanted?;
-    let news = site.inside()?.desk.news(wanted.interest());
+    let news = site.inside()?.desk.news(wanted.interest()?);
     Ok(stream_of(news, site.stopped.clone()))
 }
 

@@ -160,6 +160,13 @@ fn hostile_parameters_of_lists_and_acts_are_refused() {
         let (status, code) = expected;
         assert_eq!(visitor.get(&format!("{nobody}{below}")).problem(), (status, code.to_owned()), "{below}");
     }
+    // The gateway would compare each event with all of them.
+    let topics = vec!["event.task"; 21].join(",");
+    for path in ["/api/v1/events", "/news"] {
+        let refused = visitor.get(&format!("{path}?topics={topics}"));
+        assert_eq!(refused.problem(), (400, "invalid_field".to_owned()), "{path}");
+        assert_eq!(refused.json()["limit"], 20);
+    }
     // Where it is wrong is said.
     let problem = visitor.get("/api/v1/tasks?q=state%3Aerror%20stat%3Aerror").json();
     assert_eq!((&problem["field"], &problem["position"]), (&json!("q"), &json!("character 13")));
