@@ -13,8 +13,8 @@ use super::{Error, Options, RegisteredTemplate, Shared, Target};
 use crate::client::{self, Client};
 use crate::protocol::{InitializeTask, JsonText, TaskRequest};
 
-/// How long a submitter that may not submit yet waits before it looks again.
-const PAUSE: Duration = Duration::from_micros(200);
+/// A submitter that waits looks so often whether it is over.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A refused submission is sent again after this time, unless the broker names another one.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -98,8 +98,12 @@ struct Schedule {
 enum Due {
     /// Numbers of tasks.
     Tasks(Range<u64>),
-    /// None is due yet.
-    Later,
+    /// None before so many have ended.
+    AfterEnds(u64),
+    /// None before this time.
+    At(Instant),
+    /// Another submitter was quicker.
+    Again,
     /// All were taken.
     Over,
 }
@@ -112,18 +116,28 @@ impl Schedule {
             return Due::Over;
         }
         let due = match self.pace {
-            Pace::InFlight(most) => ended + most.max(1),
+            Pace::InFlight(in_flight) => {
+                let in_flight = in_flight.max(1);
+                // As many as a message takes, if so many may be in the air.
+                let wanted = (taken + most.min(in_flight)).min(self.tasks);
+                if ended + in_flight < wanted {
+                    return Due::AfterEnds(wanted - in_flight);
+                }
+                ended + in_flight
+            }
             // The first one is due at once.
-            Pace::Rate(rate) => 1 + (self.began.elapsed().as_secs_f64() * rate) as u64,
+            Pace::Rate(rate) => {
+                let due = 1 + (self.began.elapsed().as_secs_f64() * rate) as u64;
+                if due <= taken {
+                    return Due::At(self.began + Duration::from_secs_f64(taken as f64 / rate));
+                }
+                due
+            }
         };
         let until = due.min(self.tasks).min(taken + most);
-        if until <= taken {
-            return Due::Later;
-        }
         match self.taken.compare_exchange(taken, until, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => Due::Tasks(taken..until),
-            // Another submitter was quicker.
-            Err(_) => Due::Later,
+            Err(_) => Due::Again,
         }
     }
 
@@ -157,11 +171,17 @@ impl Submitter {
     fn submit_all(&self, submissions: &mut Vec<Submission>) -> Result<(), Error> {
         let Target { work, keys, timeout, .. } = &self.target;
         let mut client = Client::connect_with(work, keys.as_ref(), *timeout)?;
+        let mut most = self.per_message;
         while !self.shared.is_over() {
-            let ended = self.shared.ended.load(Ordering::Relaxed);
-            match self.schedule.take(self.per_message, ended) {
+            let due = self.schedule.take(most, self.shared.ended.get());
+            most = self.per_message;
+            match due {
                 Due::Over => break,
-                Due::Later => std::thread::sleep(PAUSE),
+                // Events of ends may be lost, and then so many never come: what there is has to do.
+                Due::AfterEnds(count) if !self.shared.ended.wait_for(count, LOOK) => most = 1,
+                Due::AfterEnds(_) => {}
+                Due::At(time) => std::thread::sleep(time.saturating_duration_since(Instant::now()).min(LOOK)),
+                Due::Again => {}
                 Due::Tasks(tasks) => self.submit(&mut client, tasks, submissions)?,
             }
         }
@@ -203,7 +223,7 @@ mod tests {
     fn taken(due: Due) -> Option<Range<u64>> {
         match due {
             Due::Tasks(tasks) => Some(tasks),
-            Due::Later | Due::Over => None,
+            Due::AfterEnds(_) | Due::At(_) | Due::Again | Due::Over => None,
         }
     }
 
@@ -211,11 +231,19 @@ mod tests {
     fn never_more_are_in_the_air_than_allowed() {
         let schedule = schedule(Pace::InFlight(5), 8, Instant::now());
         assert_eq!(taken(schedule.take(3, 0)), Some(0..3));
-        assert_eq!(taken(schedule.take(3, 0)), Some(3..5));
-        assert!(matches!(schedule.take(3, 0), Due::Later));
-        assert_eq!(taken(schedule.take(3, 1)), Some(5..6));
-        assert_eq!(taken(schedule.take(3, 5)), Some(6..8));
+        assert!(matches!(schedule.take(3, 0), Due::AfterEnds(1)), "two have room, and a message takes three");
+        assert_eq!(taken(schedule.take(3, 2)), Some(3..6));
+        assert!(matches!(schedule.take(3, 2), Due::AfterEnds(3)), "there are no more than two left");
+        assert_eq!(taken(schedule.take(3, 6)), Some(6..8));
         assert!(matches!(schedule.take(3, 8), Due::Over));
+    }
+
+    #[test]
+    fn a_message_is_not_waited_for_that_could_not_be_in_the_air() {
+        let schedule = schedule(Pace::InFlight(2), 8, Instant::now());
+        assert_eq!(taken(schedule.take(5, 0)), Some(0..2));
+        assert!(matches!(schedule.take(5, 0), Due::AfterEnds(2)));
+        assert_eq!(taken(schedule.take(5, 2)), Some(2..4));
     }
 
     #[test]
@@ -225,5 +253,7 @@ mod tests {
         let Some(tasks) = taken(schedule.take(100, 0)) else { panic!("they are due") };
         assert!(tasks.start == 0 && tasks.end >= 21, "{tasks:?}");
         assert_eq!(schedule.due(10, Instant::now()), began + Duration::from_secs(1));
+        let next = schedule.due(tasks.end, began);
+        assert!(matches!(schedule.take(100, 0), Due::At(time) if time == next));
     }
 }

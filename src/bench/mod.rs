@@ -26,7 +26,7 @@ use crate::client::{self, Client};
 use crate::protocol::{HealthCheck, HealthLevel, HealthReport, RegisterTemplate};
 use crate::security::ClientKeys;
 use crate::store;
-use completions::Ends;
+use completions::{Ended, Ends};
 use distribution::Recorder;
 use figures::Before;
 use load::{Load, Submission};
@@ -133,7 +133,7 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct Shared {
     submitted: AtomicU64,
-    ended: AtomicU64,
+    ended: Ended,
     ends: Mutex<Ends>,
     failure: Mutex<Option<Error>>,
     /// Everybody ends.
@@ -166,7 +166,7 @@ impl Shared {
     fn reset(&self) {
         *self.ends() = Ends::default();
         self.submitted.store(0, Ordering::Relaxed);
-        self.ended.store(0, Ordering::Relaxed);
+        self.ended.reset();
     }
 }
 
@@ -252,7 +252,7 @@ impl Run<'_> {
             self.shared.check()?;
             let deadline = Instant::now() + LATE;
             while Instant::now() < deadline {
-                if self.shared.ended.load(Ordering::Relaxed) > 0 {
+                if self.shared.ended.get() > 0 {
                     return Ok(());
                 }
                 std::thread::sleep(LOOK);
@@ -280,7 +280,7 @@ impl Run<'_> {
             std::thread::sleep(LOOK);
             self.shared.check()?;
             let submitted = self.shared.submitted.load(Ordering::Relaxed);
-            let ended = self.shared.ended.load(Ordering::Relaxed);
+            let ended = self.shared.ended.get();
             if !watch(Progress { submitted, ended, tasks }) {
                 return Err(Error::Interrupted);
             }
