@@ -218,6 +218,7 @@ fn introduction(templates: &[&str]) -> RegisterWorker {
         library: String::new(),
         open_batches: Vec::new(),
         unacknowledged: Vec::new(),
+        bundle_max: None,
     }
 }
 

@@ -2,7 +2,7 @@
 //! steps, or nothing for a while. What they cost is the least that a worker can cost.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Messages read before what they brought is reported.
 const BURST: usize = 100;
+
+/// Messages in a bundle at most, as in the Ruby worker.
+const BUNDLE_MAX: usize = 16;
 
 /// Outcomes in a message at most, as in the Ruby worker.
 const RESULTS_MAX: usize = 500;
@@ -75,8 +78,16 @@ struct Batch {
     left: usize,
 }
 
-struct Worker {
+/// The way to the broker, and the messages of a bundle that were not taken yet.
+struct Wire {
     socket: zmq::Socket,
+    received: VecDeque<Message>,
+    /// Messages that the broker takes at once.
+    bundle_max: usize,
+}
+
+struct Worker {
+    wire: Wire,
     registration: Uuid,
     heartbeat: Duration,
     next_heartbeat: Instant,
@@ -94,6 +105,7 @@ struct Worker {
 impl Worker {
     fn register(target: &Target, work: &Work, template: &RegisteredTemplate, number: usize) -> Result<Worker, Error> {
         let socket = client::dealer(&target.work, target.keys.as_ref())?;
+        let mut wire = Wire { socket, received: VecDeque::new(), bundle_max: 1 };
         let introduction = RegisterWorker {
             correlation_id: Uuid::new_v4(),
             name: format!("bench-{}-{number}", std::process::id()),
@@ -106,11 +118,12 @@ impl Worker {
             library: concat!("tasker bench ", env!("CARGO_PKG_VERSION")).to_owned(),
             open_batches: Vec::new(),
             unacknowledged: Vec::new(),
+            bundle_max: u32::try_from(BUNDLE_MAX).ok(),
         };
-        send(&socket, &introduction.into())?;
+        wire.send([introduction.into()])?;
         let deadline = Instant::now() + target.timeout;
         let registered = loop {
-            match receive(&socket, deadline)? {
+            match wire.receive(deadline)? {
                 Some(Message::WorkerRegistered(registered)) => break registered,
                 Some(Message::Error(error)) => return Err(Error::Worker(error.message)),
                 Some(_) => {}
@@ -118,8 +131,10 @@ impl Worker {
             }
         };
         let heartbeat = Duration::from_millis(registered.heartbeat_ms);
+        wire.bundle_max =
+            registered.bundle_max.and_then(|most| usize::try_from(most).ok()).unwrap_or(1).clamp(1, BUNDLE_MAX);
         Ok(Worker {
-            socket,
+            wire,
             registration: registered.registration_id,
             heartbeat,
             next_heartbeat: Instant::now() + heartbeat,
@@ -140,7 +155,7 @@ impl Worker {
                 until = until.min(*end);
             }
             for _ in 0..BURST {
-                let Some(message) = receive(&self.socket, until)? else { break };
+                let Some(message) = self.wire.receive(until)? else { break };
                 self.take(message)?;
                 // Only the first one is waited for.
                 until = Instant::now();
@@ -228,14 +243,13 @@ impl Worker {
 
     fn report(&mut self) -> Result<(), Error> {
         let mut outcomes = std::mem::take(&mut self.outcomes);
+        let mut reports: Vec<Message> = Vec::new();
         while !outcomes.is_empty() {
             let results = outcomes.drain(..outcomes.len().min(RESULTS_MAX)).collect();
-            send(&self.socket, &ReportPartialResult { correlation_id: Uuid::new_v4(), results }.into())?;
+            reports.push(ReportPartialResult { correlation_id: Uuid::new_v4(), results }.into());
         }
-        for completion in std::mem::take(&mut self.completions) {
-            send(&self.socket, &completion.into())?;
-        }
-        Ok(())
+        reports.extend(self.completions.drain(..).map(Message::from));
+        self.wire.send(reports)
     }
 
     fn beat(&mut self) -> Result<(), Error> {
@@ -253,7 +267,7 @@ impl Worker {
             idle_ms: None,
             load: None,
         };
-        send(&self.socket, &heartbeat.into())
+        self.wire.send([heartbeat.into()])
     }
 
     fn leave(&mut self) -> Result<(), Error> {
@@ -263,9 +277,9 @@ impl Worker {
             drain: false,
             reason: "the bench is over".to_owned(),
         };
-        send(&self.socket, &goodbye.into())?;
+        self.wire.send([goodbye.into()])?;
         let deadline = Instant::now() + LEAVING;
-        while let Some(message) = receive(&self.socket, deadline)? {
+        while let Some(message) = self.wire.receive(deadline)? {
             if matches!(message, Message::WorkerUnregistered(_)) {
                 break;
             }
@@ -274,29 +288,42 @@ impl Worker {
     }
 }
 
-fn send(socket: &zmq::Socket, message: &Message) -> Result<(), Error> {
-    let (header, body) = encode(message);
-    Ok(socket.send_multipart([&header[..], &body[..]], 0)?)
-}
+impl Wire {
+    /// Sends messages, as many at once as the broker takes.
+    fn send(&self, messages: impl IntoIterator<Item = Message>) -> Result<(), Error> {
+        let messages: Vec<Message> = messages.into_iter().collect();
+        for bundle in messages.chunks(self.bundle_max) {
+            let encoded = bundle.iter().map(encode);
+            let frames: Vec<Vec<u8>> = encoded.flat_map(|(header, body)| [header.to_vec(), body]).collect();
+            self.socket.send_multipart(frames, 0)?;
+        }
+        Ok(())
+    }
 
-/// The next message, or nothing when none comes before the deadline.
-fn receive(socket: &zmq::Socket, deadline: Instant) -> Result<Option<Message>, Error> {
-    loop {
-        match socket.recv_multipart(zmq::DONTWAIT) {
-            Ok(frames) => match &frames[..] {
-                [header, body] => {
-                    let message = decode(header, body).map_err(|error| Error::Worker(error.to_string()))?;
-                    return Ok(Some(message));
-                }
-                _ => return Err(Error::Worker(format!("a message has {} frames instead of 2", frames.len()))),
-            },
-            Err(zmq::Error::EINTR) => {}
-            Err(zmq::Error::EAGAIN) => {
-                if !client::readable(socket, deadline)? {
-                    return Ok(None);
-                }
+    /// The next message, or nothing when none comes before the deadline.
+    fn receive(&mut self, deadline: Instant) -> Result<Option<Message>, Error> {
+        loop {
+            if let Some(message) = self.received.pop_front() {
+                return Ok(Some(message));
             }
-            Err(error) => return Err(error.into()),
+            match self.socket.recv_multipart(zmq::DONTWAIT) {
+                Ok(frames) => {
+                    for message in frames.chunks(2) {
+                        let [header, body] = message else {
+                            return Err(Error::Worker(format!("{} frames are no messages", frames.len())));
+                        };
+                        let message = decode(header, body).map_err(|error| Error::Worker(error.to_string()))?;
+                        self.received.push_back(message);
+                    }
+                }
+                Err(zmq::Error::EINTR) => {}
+                Err(zmq::Error::EAGAIN) => {
+                    if !client::readable(&self.socket, deadline)? {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }

@@ -1,29 +1,28 @@
 //! The thread that owns the sockets: it sends what waits, reads a burst, hands it on, and sleeps until there is more.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, TryRecvError};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use tasker_engine::{NoticeKind, Origin, PeerId, Reply};
 use uuid::Uuid;
 
+use super::bundles::Bundles;
 use super::desk::{Answers, DESK};
-use super::frames::{Frames, receive, send_frames};
-use super::guard::{Guard, Link};
+use super::frames::{Encoded, Frames, receive, send_frames};
+use super::guard::{Guard, Link, Size};
 use super::inbound::{Door, Refused};
 use super::inbox::{Full, Inbox};
 use super::limits::*;
 use super::notices::{Published, Publisher};
 use super::peers::Peers;
 use super::refusals::Refusals;
-use super::roles::Roles;
+use super::roles::{Roles, Sender};
 use super::sockets::Sockets;
 use super::stir::Stir;
 use super::templates::Compiler;
 use super::traffic::Traffic;
+use super::wake::Wake;
 use super::{Incoming, Options, Outgoing, PeerCounts, Settings, outbound};
 use crate::protocol::{ControlKind, ErrorCode, ErrorReply, HealthLevel, Message, MessageType, RefusalCount};
 
@@ -37,33 +36,6 @@ pub(super) enum Parcel {
     },
     /// Nothing follows.
     Stop,
-}
-
-/// Wakes the thread from its poll. Costs one system call for all that is handed over while the thread is awake.
-#[derive(Debug)]
-pub(super) struct Wake {
-    fd: EventFd,
-    signalled: AtomicBool,
-}
-
-impl Wake {
-    pub(super) fn new() -> io::Result<Wake> {
-        let fd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        Ok(Wake { fd, signalled: AtomicBool::new(false) })
-    }
-
-    pub(super) fn signal(&self) {
-        if !self.signalled.swap(true, Ordering::AcqRel) {
-            // Fails only when the counter is at its end, and then the thread is awake anyway.
-            let _ = self.fd.write(1);
-        }
-    }
-
-    /// To be called before the look at what was handed over: whoever comes after that look signals anew.
-    fn clear(&self) {
-        let _ = self.fd.read();
-        self.signalled.store(false, Ordering::Release);
-    }
 }
 
 pub(super) struct Carrier {
@@ -80,6 +52,8 @@ pub(super) struct Carrier {
     settings: Settings,
     publisher: Publisher,
     desk: Answers,
+    /// What this turn has for peers that take several messages at once.
+    bundles: Bundles,
 }
 
 impl Drop for Carrier {
@@ -134,6 +108,7 @@ impl Carrier {
             settings,
             publisher: Publisher::new(options.broker_id, desk.clone()),
             desk,
+            bundles: Bundles::default(),
         }
     }
 
@@ -145,7 +120,9 @@ impl Carrier {
     pub(super) fn run(mut self) {
         loop {
             self.wait();
-            if self.send_waiting() == Waiting::Nothing {
+            let waiting = self.send_waiting();
+            self.send_bundles();
+            if waiting == Waiting::Nothing {
                 return;
             }
             self.guard.hear(&self.sockets);
@@ -157,6 +134,7 @@ impl Carrier {
             self.inbox.hand_over();
             self.read_burst();
             self.inbox.hand_over();
+            self.send_bundles();
         }
     }
 
@@ -164,7 +142,7 @@ impl Carrier {
     fn wait(&mut self) {
         let calm = self.guard.calm_fd();
         let mut items = [
-            zmq::PollItem::from_fd(self.wake.fd.as_fd().as_raw_fd(), zmq::POLLIN),
+            zmq::PollItem::from_fd(self.wake.as_raw_fd(), zmq::POLLIN),
             self.sockets.publisher.as_poll_item(zmq::POLLIN),
             self.sockets.router.as_poll_item(zmq::POLLIN),
             self.sockets.work_monitor.as_poll_item(),
@@ -252,6 +230,25 @@ impl Carrier {
         if let Message::Error(error) = message {
             self.refusals.count(error);
         }
+        let message = Encoded::of(message);
+        match self.peers.bundle_max(peer) {
+            0 | 1 if !self.bundles.has(peer) => self.dispatch(peer, &mut [message]),
+            takes => {
+                if let Some(mut messages) = self.bundles.add(peer, takes, message) {
+                    self.dispatch(peer, &mut messages);
+                }
+            }
+        }
+    }
+
+    fn send_bundles(&mut self) {
+        for (peer, mut messages) in self.bundles.take() {
+            self.dispatch(peer, &mut messages);
+        }
+    }
+
+    /// Sends messages to a peer, as one.
+    fn dispatch(&mut self, peer: PeerId, messages: &mut [Encoded]) {
         let link = self.peers.link(peer).unwrap_or_default();
         if self.guard.is_clogged(&link) {
             return self.lose(peer);
@@ -260,12 +257,13 @@ impl Carrier {
             self.inbox.put_unreachable(peer);
             return;
         };
-        match send_frames(&self.sockets.router, routing_id, message) {
-            Ok(size) => {
-                self.traffic.sent(size.bytes);
+        let size: Size = messages.iter().map(Encoded::size).sum();
+        match send_frames(&self.sockets.router, routing_id, messages) {
+            Ok(()) => {
+                self.traffic.sent(messages.len(), size.bytes);
                 self.guard.has_sent(&link, size);
             }
-            // Its queue is full. It may read on later, but this message is lost.
+            // Its queue is full. It may read on later, but these messages are lost.
             Err(zmq::Error::EAGAIN) => {
                 self.inbox.put_unreachable(peer);
             }
@@ -286,8 +284,10 @@ impl Carrier {
 
     fn publish(&mut self, published: Option<Published>) {
         let Some((topic, message)) = published else { return };
-        match send_frames(&self.sockets.publisher, topic.as_bytes(), &message) {
-            Ok(size) => {
+        let message = Encoded::of(&message);
+        let size = message.size();
+        match send_frames(&self.sockets.publisher, topic.as_bytes(), &mut [message]) {
+            Ok(()) => {
                 self.traffic.published(size.bytes);
                 self.guard.has_published(size.with_frame(topic.len()));
             }
@@ -307,47 +307,60 @@ impl Carrier {
 
     fn read_burst(&mut self) {
         let mut frames = Frames::new();
-        for _ in 0..BURST_MESSAGES_MAX {
-            if !frames.read(&self.sockets.router) {
-                return;
-            }
+        let mut read = 0;
+        while read < BURST_MESSAGES_MAX && frames.read(&self.sockets.router) {
+            read += frames.count().unwrap_or(1);
             self.take(&mut frames);
         }
     }
 
     fn take(&mut self, frames: &mut Frames) {
-        self.traffic.received(frames.size.bytes);
-        let first = (frames.size.frames > 0).then_some(&mut frames.header);
-        let sender = self.roles.sender(&frames.routing_id, first);
+        let (routing_id, first) = frames.origin();
+        let sender = self.roles.sender(routing_id, first);
         let user = sender.as_ref().map(|sender| sender.user.as_str());
         if let Some(displaced) = user.and_then(|user| self.peers.displace(&frames.routing_id, user)) {
             tracing::warn!(peer = displaced.0, "another key came with the routing id of a peer");
             self.inbox.put_unreachable(displaced);
             self.inbox.hand_over();
         }
+        match frames.count() {
+            Ok(count) => (0..count).for_each(|index| self.take_message(frames, Ok(index), sender.as_ref())),
+            Err(error) => self.take_message(frames, Err(error), sender.as_ref()),
+        }
+    }
+
+    /// One of the messages that were read, or all of them as what is none. Each is as if it had come by itself: the one before it
+    /// may have cost the peer its place, when there was no way back to say what was wrong with it.
+    fn take_message(&mut self, frames: &mut Frames, which: Result<usize, Box<ErrorReply>>, sender: Option<&Sender>) {
+        let size = which.as_ref().map_or(frames.size, |&index| frames.size_of(index));
+        self.traffic.received(size.bytes);
+        let user = sender.map(|sender| sender.user.as_str());
         let Some(peer) = self.peers.seen(&frames.routing_id, user) else {
             let error = ErrorReply::new(ErrorCode::Overloaded, "the broker has as many peers as it takes");
             let error = ErrorReply { retry_after_ms: Some(RETRY_AFTER_MS), ..error };
             self.refusals.count(&error);
             // Whether a stranger can be reached is nobody's concern.
-            let _ = send_frames(&self.sockets.router, &frames.routing_id, &error.into());
+            let _ = send_frames(&self.sockets.router, &frames.routing_id, &mut [Encoded::of(&error.into())]);
             // The link is not kept: who is refused so is rare enough to be looked up each time.
-            self.guard.has_read(&self.sockets, (None, &mut Link::default()), frames.size, || frames.fd());
+            self.guard.has_read(&self.sockets, (None, &mut Link::default()), size, || frames.fd());
             return;
         };
-        self.guard.has_read(&self.sockets, (Some(peer), self.peers.link_mut(peer)), frames.size, || frames.fd());
+        self.guard.has_read(&self.sockets, (Some(peer), self.peers.link_mut(peer)), size, || frames.fd());
         if self.peers.is_silenced(peer) {
             return;
         }
-        let message = match frames.message() {
+        let message = match which.and_then(|index| frames.message(index)) {
             Ok(message) => message,
             Err(error) => return self.offence(peer, *error),
         };
+        if let Message::RegisterWorker(introduction) = &message {
+            self.peers.takes_bundles(peer, introduction.bundle_max);
+        }
         // A heartbeat is never refused: it costs nothing, and a refusal would cost the worker its steps.
         let vital = message.message_type() == MessageType::WorkerHeartbeat;
         // What is never answered is not counted, and what may be lost is not refused.
         let unanswered = message.message_type() == MessageType::ReportProgress;
-        match self.roles.admit(&self.door, peer, sender.as_ref(), message) {
+        match self.roles.admit(&self.door, peer, sender, message) {
             Ok((origin, mut incoming)) => {
                 self.peers.pardon(peer);
                 if let Incoming::Health { level: HealthLevel::Full, counts, .. } = &mut incoming {
@@ -360,11 +373,11 @@ impl Carrier {
                         self.peers.answer(peer);
                     }
                 } else if unanswered {
-                    let bytes = frames.size.bytes as u64;
+                    let bytes = size.bytes as u64;
                     if self.inbox.room(bytes).is_ok() {
                         self.inbox.put(incoming, bytes);
                     }
-                } else if let Err(error) = self.take_command(peer, origin, incoming, frames.size.bytes as u64) {
+                } else if let Err(error) = self.take_command(peer, origin, incoming, size.bytes as u64) {
                     self.send_message(peer, &(*error).into());
                 }
             }

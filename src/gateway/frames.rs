@@ -5,35 +5,57 @@ use std::os::fd::RawFd;
 use zmq::{DONTWAIT, SNDMORE};
 
 use super::guard::Size;
-use crate::protocol::{self, ErrorCode, ErrorReply, Message};
+use super::limits::BUNDLE_MESSAGES_MAX;
+use crate::protocol::{self, ErrorCode, ErrorReply, HEADER_BYTES, Message};
 
-/// Sends a message after its first frame: routing id or topic.
-pub(super) fn send_frames(socket: &zmq::Socket, first: &[u8], message: &Message) -> Result<Size, zmq::Error> {
-    let (header, body) = protocol::encode(message);
-    let size = Size::default().with_frame(header.len()).with_frame(body.len());
-    socket.send(first, SNDMORE | DONTWAIT)?;
-    socket.send(&header[..], SNDMORE | DONTWAIT)?;
-    socket.send(body, DONTWAIT)?;
-    Ok(size)
+/// A message as it goes over the wire: header and body.
+pub(super) struct Encoded {
+    header: [u8; HEADER_BYTES],
+    body: Vec<u8>,
 }
 
-/// One message as it was read. The buffers are used again for the next.
+impl Encoded {
+    pub(super) fn of(message: &Message) -> Encoded {
+        let (header, body) = protocol::encode(message);
+        Encoded { header, body }
+    }
+
+    pub(super) fn size(&self) -> Size {
+        Size::default().with_frame(self.header.len()).with_frame(self.body.len())
+    }
+}
+
+/// Sends messages after their first frame, routing id or topic: all of them, or none. Their bodies are used up.
+pub(super) fn send_frames(socket: &zmq::Socket, first: &[u8], messages: &mut [Encoded]) -> Result<(), zmq::Error> {
+    socket.send(first, SNDMORE | DONTWAIT)?;
+    let last = messages.len() - 1;
+    for (index, message) in messages.iter_mut().enumerate() {
+        let more = if index == last { 0 } else { SNDMORE };
+        socket.send(&message.header[..], SNDMORE | DONTWAIT)?;
+        socket.send(std::mem::take(&mut message.body), more | DONTWAIT)?;
+    }
+    Ok(())
+}
+
+/// What was read in one go: a message, or a bundle of them. The buffers are used again for the next.
 pub(super) struct Frames {
     pub(super) routing_id: zmq::Message,
-    pub(super) header: zmq::Message,
-    body: zmq::Message,
-    surplus: zmq::Message,
+    /// Header, body, and those of the messages that follow; more than there may be share the last one.
+    frames: Vec<zmq::Message>,
     /// Frames after the routing id, as they came over the wire.
     pub(super) size: Size,
 }
 
 impl Frames {
+    /// One more than a bundle may have, so that one too many is seen.
+    const FRAMES_MAX: usize = 2 * BUNDLE_MESSAGES_MAX + 1;
+
     pub(super) fn new() -> Frames {
-        let frame = zmq::Message::new;
-        Frames { routing_id: frame(), header: frame(), body: frame(), surplus: frame(), size: Size::default() }
+        let frames = vec![zmq::Message::new(), zmq::Message::new()];
+        Frames { routing_id: zmq::Message::new(), frames, size: Size::default() }
     }
 
-    /// Reads the next message, when there is one; of frames that do not belong there, only the number is kept.
+    /// Reads what came next, when there is something; of frames that do not belong there, only the number is kept.
     pub(super) fn read(&mut self, router: &zmq::Socket) -> bool {
         self.size = Size::default();
         if !receive(router, &mut self.routing_id) {
@@ -41,11 +63,11 @@ impl Frames {
         }
         let mut more = self.routing_id.get_more();
         while more {
-            let frame = match self.size.frames {
-                0 => &mut self.header,
-                1 => &mut self.body,
-                _ => &mut self.surplus,
-            };
+            let place = self.size.frames.min(Self::FRAMES_MAX - 1);
+            if place == self.frames.len() {
+                self.frames.push(zmq::Message::new());
+            }
+            let frame = &mut self.frames[place];
             if !receive(router, frame) {
                 break;
             }
@@ -55,17 +77,39 @@ impl Frames {
         true
     }
 
-    /// The descriptor of the connection by which it came.
-    pub(super) fn fd(&mut self) -> Option<RawFd> {
-        self.header.gets("__fd")?.parse().ok()
+    /// The routing id, and the first frame after it, which knows of the connection.
+    pub(super) fn origin(&mut self) -> (&zmq::Message, Option<&mut zmq::Message>) {
+        (&self.routing_id, self.frames.first_mut().filter(|_| self.size.frames > 0))
     }
 
-    pub(super) fn message(&self) -> Result<Message, Box<ErrorReply>> {
-        if self.size.frames != 2 {
-            let message = format!("a message has 2 frames, header and body; this one has {}", self.size.frames);
+    /// The descriptor of the connection by which it came.
+    pub(super) fn fd(&mut self) -> Option<RawFd> {
+        self.frames[0].gets("__fd")?.parse().ok()
+    }
+
+    /// How many messages these are, by their number of frames.
+    pub(super) fn count(&self) -> Result<usize, Box<ErrorReply>> {
+        let frames = self.size.frames;
+        if frames == 0 || frames % 2 == 1 {
+            let message =
+                format!("a message has 2 frames, header and body, and a bundle those of each; here are {frames}");
             return Err(Box::new(ErrorReply::new(ErrorCode::MalformedMessage, message)));
         }
-        protocol::decode(&self.header, &self.body).map_err(|error| error.0)
+        if frames > 2 * BUNDLE_MESSAGES_MAX {
+            let message = format!("a bundle has at most {BUNDLE_MESSAGES_MAX} messages; this one has {}", frames / 2);
+            return Err(Box::new(ErrorReply::new(ErrorCode::MalformedMessage, message)));
+        }
+        Ok(frames / 2)
+    }
+
+    /// One of the messages.
+    pub(super) fn message(&self, index: usize) -> Result<Message, Box<ErrorReply>> {
+        protocol::decode(&self.frames[2 * index], &self.frames[2 * index + 1]).map_err(|error| error.0)
+    }
+
+    /// Its size.
+    pub(super) fn size_of(&self, index: usize) -> Size {
+        Size::default().with_frame(self.frames[2 * index].len()).with_frame(self.frames[2 * index + 1].len())
     }
 }
 

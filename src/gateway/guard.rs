@@ -2,6 +2,7 @@
 //! a message that never ends, a backlog, or replies that nobody reads would grow unseen. The kernel knows the bytes that
 //! came and went; what the gateway has not read or the peer has not acknowledged of them is with libzmq.
 
+use std::iter::Sum;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,13 @@ pub(super) struct Size {
 impl Size {
     pub(super) fn with_frame(self, bytes: usize) -> Size {
         Size { frames: self.frames + 1, bytes: self.bytes + bytes }
+    }
+}
+
+impl Sum for Size {
+    fn sum<I: Iterator<Item = Size>>(sizes: I) -> Size {
+        sizes
+            .fold(Size::default(), |all, size| Size { frames: all.frames + size.frames, bytes: all.bytes + size.bytes })
     }
 }
 

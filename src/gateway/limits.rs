@@ -43,6 +43,11 @@ pub(super) const INTEGER_MAX: u32 = i32::MAX as u32;
 
 /// Messages read in one go before what is waiting to be sent gets its turn.
 pub(super) const BURST_MESSAGES_MAX: usize = 1_000;
+/// Messages in a bundle, both ways. A turn has two or three for a worker that does one step after the other, and one for
+/// each batch and each report of a busy one, which are large.
+pub(super) const BUNDLE_MESSAGES_MAX: usize = 16;
+/// Bytes of a bundle to a peer; what a network carries in less time than it takes to wake a thread.
+pub(super) const BUNDLE_BYTES_MAX: usize = 64 * 1024;
 /// Groups handed over for sending and not yet taken; the sender waits beyond.
 pub(super) const OUTBOX_GROUPS_MAX: usize = 1_024;
 /// How soon to look again whether the engine's full inbox has room.

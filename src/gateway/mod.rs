@@ -2,6 +2,7 @@
 //! events; it decides nothing. One thread owns the sockets, and it never waits for a peer or for the engine.
 
 mod budget;
+mod bundles;
 mod carrier;
 mod connections;
 mod desk;
@@ -28,6 +29,7 @@ mod summary;
 mod tcp;
 mod templates;
 mod traffic;
+mod wake;
 mod zap;
 
 use std::fmt;
@@ -44,11 +46,12 @@ use crate::filter::Filter;
 use crate::otel::Sampling;
 use crate::protocol::{self, ControlKind, HealthLevel};
 use crate::security::{Access, SecretKey};
-use carrier::{Carrier, Parcel, Wake};
+use carrier::{Carrier, Parcel};
 use desk::Answers;
 use inbox::Inbox;
 use sockets::Sockets;
 use stir::Stir;
+use wake::Wake;
 
 pub use budget::Budget;
 pub use desk::Desk;

@@ -10,7 +10,7 @@ use tasker_engine::{
 use uuid::Uuid;
 
 use super::explained::step_explained;
-use super::limits::{PROGRESS_BYTES_MAX, RETRY_AFTER_MS};
+use super::limits::{BUNDLE_MESSAGES_MAX, PROGRESS_BYTES_MAX, RETRY_AFTER_MS};
 use super::{Settings, summary, templates};
 use crate::otel::{Sampling, TaskTrace, attempt_span};
 use crate::protocol::{self, ErrorCode, ErrorReply, JsonText, Message};
@@ -96,6 +96,7 @@ pub(super) fn reply(settings: &Settings, to: Origin, reply: Reply) -> Message {
             message_bytes_max: settings.message_bytes_max,
             unacknowledged_max: settings.unacknowledged_max,
             progress_bytes_max: Some(PROGRESS_BYTES_MAX as u64),
+            bundle_max: u32::try_from(BUNDLE_MESSAGES_MAX).ok(),
             closed_batches: closed_batches.into_iter().map(|batch| batch.0).collect(),
             templates: templates.iter().map(|template| template.key.to_string()).collect(),
         }

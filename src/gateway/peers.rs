@@ -26,6 +26,8 @@ struct Peer {
     user: Option<Box<str>>,
     link: Link,
     worker: bool,
+    /// Messages that it takes in one.
+    bundle_max: usize,
     outstanding: u32,
     offences: u8,
     silent_until: Option<Instant>,
@@ -59,6 +61,7 @@ impl Peers {
             user: user.map(Box::from),
             link: Link::default(),
             worker: false,
+            bundle_max: 1,
             outstanding: 0,
             offences: 0,
             silent_until: None,
@@ -106,6 +109,17 @@ impl Peers {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.worker = worker;
         }
+    }
+
+    /// Notes how many messages a peer takes in one.
+    pub(super) fn takes_bundles(&mut self, id: PeerId, messages: Option<u32>) {
+        let messages = messages.and_then(|messages| usize::try_from(messages).ok());
+        self.entry(id).bundle_max = messages.unwrap_or(1);
+    }
+
+    /// How many messages it takes in one; a stranger takes one.
+    pub(super) fn bundle_max(&self, id: PeerId) -> usize {
+        self.peers.get(&id).map_or(1, |peer| peer.bundle_max)
     }
 
     /// A message that could be read makes up for those before it that could not.

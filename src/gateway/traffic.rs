@@ -68,8 +68,8 @@ impl Traffic {
         self.bytes_received.add(bytes as u64);
     }
 
-    pub(super) fn sent(&self, bytes: usize) {
-        self.messages_sent.add(1);
+    pub(super) fn sent(&self, messages: usize, bytes: usize) {
+        self.messages_sent.add(messages as u64);
         self.bytes_sent.add(bytes as u64);
     }
 

@@ -39,6 +39,9 @@ pub struct RegisterWorker {
     /// Outcomes that the broker has not acknowledged; handled as a [`ReportPartialResult`].
     #[serde(default)]
     pub unacknowledged: Vec<StepOutcome>,
+    /// Most messages that it takes in a bundle; nothing: it takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_max: Option<u32>,
 }
 
 /// Templates that a worker can run.
@@ -273,6 +276,9 @@ pub struct WorkerRegistered {
     /// Longest progress in bytes. A broker that does not say so takes no [`ReportProgress`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_bytes_max: Option<u64>,
+    /// Most messages that the broker takes in a bundle; nothing: it takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_max: Option<u32>,
     /// Of the batches listed as open, those that the broker has closed: nothing of them counts any more.
     #[serde(default)]
     pub closed_batches: Vec<Uuid>,

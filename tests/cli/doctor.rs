@@ -267,6 +267,7 @@ fn silent_worker(clinic: &Clinic) -> zmq::Socket {
         library: "test".to_owned(),
         open_batches: Vec::new(),
         unacknowledged: Vec::new(),
+        bundle_max: None,
     };
     let (header, body) = encode(&Message::from(introduction));
     socket.send_multipart([&header[..], &body[..]], 0).expect("sent");

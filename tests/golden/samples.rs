@@ -173,6 +173,7 @@ fn worker_messages() -> Vec<Message> {
             library: "tasker_core 0.1.0".to_owned(),
             open_batches: vec![batch_id],
             unacknowledged: outcomes(),
+            bundle_max: Some(16),
         }
         .into(),
         WorkerHeartbeat {
@@ -238,6 +239,7 @@ fn worker_messages() -> Vec<Message> {
             message_bytes_max: 16_777_216,
             unacknowledged_max: 1_000,
             progress_bytes_max: Some(4_096),
+            bundle_max: Some(16),
             closed_batches: vec![batch_id],
             templates: list(&["linear_workflow/mathematical_sequence@1.0.0"]),
         }

@@ -154,6 +154,25 @@ fn what_is_no_message_is_answered_and_counted_and_then_ignored() {
     memory.stayed_within(NOISE);
 }
 
+#[test]
+fn a_bundle_of_somebody_who_is_gone_costs_nobody_anything() {
+    let mut siege = Siege::begin();
+    let counted = siege.refusals(ErrorCode::MalformedMessage);
+    let nonsense = [frame(true, b"nonsense"), frame(true, b"")].concat();
+    let bundle = [nonsense.repeat(15), frame(true, b"nonsense"), frame(false, b"")].concat();
+    for _ in 0..200 {
+        let mut wire = Wire::greet(siege.broker.work(), "DEALER").expect("a good handshake");
+        wire.send(&bundle).expect("it is taken");
+        // Before the broker can answer what is wrong with the first of them.
+        drop(wire);
+    }
+    siege.carries_on();
+    siege.until("they were read", |report| {
+        let malformed = |row: &&RefusalCount| row.code == ErrorCode::MalformedMessage.as_str();
+        report.refusals.iter().find(malformed).map_or(0, |row| row.count) >= counted + 200
+    });
+}
+
 fn golden_batch() -> Vec<u8> {
     let batch = ExecuteBatch {
         batch_id: Uuid::new_v4(),

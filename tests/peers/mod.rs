@@ -88,11 +88,26 @@ impl Client {
         }
     }
 
+    /// The messages that come next as one.
+    pub async fn next_bundle(&mut self) -> Vec<Message> {
+        self.read_bundle().await.into_iter().map(|(_, message)| message).collect()
+    }
+
     async fn read(&mut self) -> (Uuid, Message) {
+        let mut bundle = self.read_bundle().await.into_iter();
+        let first = bundle.next().expect("a bundle has messages");
+        assert!(bundle.next().is_none(), "a bundle came to somebody who had not asked for any");
+        first
+    }
+
+    async fn read_bundle(&mut self) -> Vec<(Uuid, Message)> {
         let frames = soon("a message", self.socket.recv()).await.expect("the connection stands").into_vec();
-        let [header, body] = &frames[..] else { panic!("{} frames instead of header and body", frames.len()) };
-        let message = protocol::decode(header, body).expect("the broker sends what can be read");
-        (correlation_id(body), message)
+        let pairs = frames.chunks(2).map(|pair| {
+            let [header, body] = pair else { panic!("{} frames instead of headers and bodies", frames.len()) };
+            let message = protocol::decode(header, body).expect("the broker sends what can be read");
+            (correlation_id(body), message)
+        });
+        pairs.collect()
     }
 }
 
@@ -129,6 +144,7 @@ impl WorkerPeer {
             library: "test peer".to_owned(),
             open_batches: Vec::new(),
             unacknowledged: Vec::new(),
+            bundle_max: None,
         }
     }
 

@@ -87,6 +87,7 @@ impl Worker {
             library: concat!("tasker doctor ", env!("CARGO_PKG_VERSION")).to_owned(),
             open_batches: Vec::new(),
             unacknowledged: Vec::new(),
+            bundle_max: None,
         };
         let mut worker = Worker { socket, registration: Uuid::nil() };
         worker.send(introduction)?;

@@ -18,11 +18,16 @@ module TaskerCore
     BURST = 256
     # Messages kept while there is no room for them; whoever sends more is told so.
     OUTBOX_MAX = 10_000
+    # Messages that are taken in one, and bytes that are sent in one: more than it takes to wake a thread is not saved.
+    BUNDLE_MAX = 16
+    BUNDLE_BYTES_MAX = 65_536
     # A path on which nothing is acknowledged for so long is dead, and the connection is made anew; as the broker does.
     UNACKNOWLEDGED_MS = 20_000
 
     # Time of the last message from the broker, on the monotonic clock.
     attr_reader :heard_at
+    # How many messages the broker takes in one, until the connection is lost.
+    attr_writer :bundle_max
 
     # @param endpoints [Array<String>]
     # @param owner [#message, #link_up, #link_down, #link_refused]
@@ -70,13 +75,15 @@ module TaskerCore
     end
 
     def flush
-      now = nil
       until @outbox.empty?
         frames, expires_at = @outbox.first
-        expired = expires_at && expires_at < (now ||= Clock.now)
-        return unless expired || @socket.send_frames(frames)
+        next @outbox.shift if expires_at && expires_at < Clock.now
 
-        @outbox.shift
+        size = bundle_size
+        frames = @outbox.first(size).flat_map(&:first) if size > 1
+        return unless @socket.send_frames(frames)
+
+        @outbox.shift(size)
       end
     end
 
@@ -92,6 +99,7 @@ module TaskerCore
     # With `immediate`, messages wait here and not in a connection that may never come: what has expired is not sent.
     def connect
       @connections = 0
+      @bundle_max = 1
       @refused = false
       @socket = ZMQ::Socket.new(:dealer, routing_id: SecureRandom.hex(16), immediate: 1, linger: 1000, ipv6: 1,
                                          sndhwm: 1000, rcvhwm: 1000, reconnect_ivl: 50, reconnect_ivl_max: 1000,
@@ -111,7 +119,10 @@ module TaskerCore
         return unless up?
 
         @connections -= 1
-        @owner.link_down unless up?
+        return if up?
+
+        @bundle_max = 1
+        @owner.link_down
       when :key_refused, :mechanism then note_refusal(Errors::KeyRefusedError.for(what, address, keys: !@curve.nil?))
       else
         hint = @curve ? '; is the server key right?' : ''
@@ -125,11 +136,32 @@ module TaskerCore
       @owner.link_refused(error) unless up?
     end
 
+    # How many of the messages that wait are sent as one.
+    def bundle_size
+      most = [@bundle_max, @outbox.size].min
+      return 1 if most <= 1
+
+      bytes = 0
+      fit = @outbox.first(most).take_while do |frames, expires_at|
+        expires_at.nil? && (bytes += frames[1].bytesize) <= BUNDLE_BYTES_MAX
+      end
+      [fit.size, 1].max
+    end
+
+    # A message, or a bundle of them.
     def deliver(frames)
       @heard_at = Clock.now
-      raise Protocol::MalformedError, "a message has #{frames.size} frames instead of 2" unless frames.size == 2
+      return hand_over(*frames) if frames.size == 2
 
-      @owner.message(Protocol.decode(*frames))
+      if frames.size.odd?
+        @logger.warn("dropped a message of the broker: it has #{frames.size} frames instead of 2")
+      else
+        frames.each_slice(2) { |header, body| hand_over(header, body) }
+      end
+    end
+
+    def hand_over(header, body)
+      @owner.message(Protocol.decode(header, body))
     rescue Protocol::MalformedError => e
       @logger.warn("dropped a message of the broker: #{e.message}")
     rescue NameError, IndexError, TypeError, JSON::ParserError => e

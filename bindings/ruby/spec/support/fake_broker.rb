@@ -39,6 +39,7 @@ class FakeBroker
     @curve = secret_key ? { curve_server: 1, curve_secretkey: secret_key } : {}
     @inbox = Thread::Queue.new
     @set_aside = []
+    @bundles = []
     @broker_id = SecureRandom.uuid
     @loop = TaskerCore::EventLoop.new('fake-broker', logger: Logger.new($stderr))
     bound = Thread::Queue.new
@@ -75,6 +76,11 @@ class FakeBroker
     @loop.post { @router.send_frames([identity, *frames]) }
   end
 
+  # @param messages [Array<Array(String, Hash)>] sent as one
+  def send_bundle(identity, *messages)
+    send_frames(identity, *messages.flat_map { |type, fields| TaskerCore::Protocol.encode(type, fields) })
+  end
+
   def reply(received, type, fields = {})
     send(received.identity, type, { 'correlation_id' => received['correlation_id'] }.merge(fields))
   end
@@ -82,6 +88,10 @@ class FakeBroker
   def publish(topic, fields, type: 'Event')
     @loop.post { @publisher.send_frames([topic, *TaskerCore::Protocol.encode(type, fields)]) }
   end
+
+  # How many messages came as one, each time that they were more than one.
+  # @return [Array<Integer>]
+  attr_reader :bundles
 
   # Registers the worker that asks next.
   # @return [Array(Received, String)] the request and the registration's id
@@ -131,7 +141,11 @@ class FakeBroker
 
   def receive(frames)
     identity, *rest = frames
-    message = TaskerCore::Protocol.decode(*rest)
+    @bundles << (rest.size / 2) if rest.size > 2
+    rest.each_slice(2) { |header, body| take(identity, TaskerCore::Protocol.decode(header, body)) }
+  end
+
+  def take(identity, message)
     return @inbox << Received.new(identity, message) unless message.type == 'WorkerHeartbeat' && @heartbeats != :kept
     return unless @heartbeats == :answered
 

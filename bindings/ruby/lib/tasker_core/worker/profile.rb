@@ -2,6 +2,7 @@
 
 require 'securerandom'
 require 'socket'
+require_relative '../link'
 require_relative '../version'
 
 module TaskerCore
@@ -17,7 +18,8 @@ module TaskerCore
         {
           'name' => worker.name, 'incarnation' => SecureRandom.uuid, 'templates' => templates.capabilities,
           'concurrency' => worker.concurrency, 'host' => Socket.gethostname, 'pid' => Process.pid,
-          'language' => "ruby #{RUBY_VERSION}", 'library' => "tasker_core #{VERSION}"
+          'language' => "ruby #{RUBY_VERSION}", 'library' => "tasker_core #{VERSION}",
+          'bundle_max' => Link::BUNDLE_MAX
         }
       end
     end

@@ -163,9 +163,9 @@ module TaskerCore
         @state = :registered
         @registration_id = fields['registration_id']
         @heartbeat_seconds = fields['heartbeat_ms'] / 1000.0
-        @unacknowledged_max = fields['unacknowledged_max']
-        @reports.payload_bytes_max = fields['payload_bytes_max']
+        @unacknowledged_max, @reports.payload_bytes_max = fields.values_at('unacknowledged_max', 'payload_bytes_max')
         @progress_bytes_max = fields['progress_bytes_max'] || 0
+        @link.bundle_max = fields['bundle_max'] || 1
         note_broker(fields)
         closed = fields['closed_batches'] || []
         @worker.cancelled(@reports.close(closed), 'cancelled')
