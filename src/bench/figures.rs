@@ -8,6 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::distribution::{Latency, Recorder, Spread, spread};
+use super::floor::Floor;
 use super::limit::{self, GroupSize, LimitOptions, LimitReport};
 use super::processes::{self, Usage};
 use super::{Error, Machine, Options, Pace, Passed, RegisteredTemplate, health, round_trip};
@@ -84,6 +85,8 @@ pub struct Report {
     pub limit: Option<LimitReport>,
     /// Steps a second of the run to those of the limit.
     pub ratio_to_limit: Option<f64>,
+    /// What a task takes at least, when the limit was measured, tasks were submitted one at a time, and their shape tells.
+    pub floor: Option<Floor>,
 }
 
 /// How the load was made.
@@ -93,6 +96,8 @@ pub struct Setting {
     pub shape: String,
     /// Steps of each task.
     pub steps_per_task: u64,
+    /// Those of its longest way, when the shape tells.
+    pub steps_in_a_row: Option<u64>,
     /// Most tasks in the air, when that was the bound.
     pub in_flight: Option<u64>,
     /// Tasks a second, when that was the pace.
@@ -181,6 +186,9 @@ impl Report {
             stop,
         )?;
         self.ratio_to_limit = Some(per(self.steps_per_second, limit.steps_per_second));
+        self.floor = self.setting.steps_in_a_row.filter(|_| self.setting.in_flight == Some(1)).and_then(|steps| {
+            Floor::of(steps, limit.commit_ms.p50, self.round_trip.p50_ms, self.submit_to_complete.p50_ms)
+        });
         self.limit = Some(limit);
         Ok(())
     }
@@ -343,6 +351,7 @@ fn setting(options: &Options, template: &RegisteredTemplate, processes: &Process
     Setting {
         shape: options.shape.to_string(),
         steps_per_task: template.steps,
+        steps_in_a_row: options.shape.steps_in_a_row(),
         in_flight,
         rate,
         submitters: options.submitters,

@@ -81,6 +81,16 @@ impl fmt::Display for Shape {
 }
 
 impl Shape {
+    /// Steps of the longest way through the graph, for shapes that have it by their nature.
+    pub fn steps_in_a_row(&self) -> Option<u64> {
+        match self {
+            Shape::Single => Some(1),
+            Shape::Chain(steps) => Some((*steps).into()),
+            Shape::Diamond | Shape::FanOut(_) => Some(3),
+            Shape::Dag { .. } | Shape::Template { .. } => None,
+        }
+    }
+
     /// The template's text.
     pub fn yaml(&self) -> String {
         let parents: Vec<Vec<u64>> = match self {
@@ -137,6 +147,15 @@ fn random(steps: u64, seed: u64) -> Vec<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_way_is_known_where_the_shape_says_it() {
+        let way = |text: &str| text.parse::<Shape>().expect("a shape").steps_in_a_row();
+        assert_eq!(
+            ["single", "chain:4", "diamond", "fan-out:9", "dag:9"].map(way),
+            [Some(1), Some(4), Some(3), Some(3), None]
+        );
+    }
 
     #[test]
     fn shapes_are_written_as_they_are_read() {

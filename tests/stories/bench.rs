@@ -102,10 +102,24 @@ fn a_run_with_a_broker_of_its_own_counts_every_task_and_leaves_nothing_behind() 
     let ratio = number(&report, "/steps_per_second") / number(&report, "/limit/steps_per_second");
     assert!((number(&report, "/ratio_to_limit") / ratio - 1.0).abs() < 0.001);
     assert_eq!(number(&report, "/limit/steps"), 1_200.0);
+    assert_eq!(report.pointer("/floor"), Some(&Value::Null), "tasks that share commits have none of their own");
     for process in ["broker_us", "postgres_us", "bench_us"] {
         assert!(number(&report, &format!("/cpu/{process}")) > 0.0, "{process}");
     }
     assert!(entries(folder.path()).is_empty(), "{:?}", entries(folder.path()));
+}
+
+#[test]
+fn a_task_that_is_alone_is_held_against_its_commits_and_round_trips() {
+    let folder = passable_folder();
+    let load = ["--start", "--tasks", "30", "--warm-up", "5", "--shape", "chain:2", "--in-flight", "1"];
+    let output = bench_in(folder.path(), &[&load[..], &["--with-limit", "-o", "json"]].concat());
+    let report = report(&output);
+    let round = number(&report, "/limit/commit_ms/p50") + number(&report, "/round_trip/p50_ms");
+    assert_eq!(number(&report, "/floor/rounds"), 3.0);
+    assert!((number(&report, "/floor/ms") - 3.0 * round).abs() < 1e-9);
+    let ratio = number(&report, "/submit_to_complete/p50_ms") / number(&report, "/floor/ms");
+    assert!((number(&report, "/floor/ratio") - ratio).abs() < 1e-9);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::output::{Table, or_dash};
 use crate::bench::limit::LimitReport;
-use crate::bench::{Latency, Machine, Report, Setting, Spread};
+use crate::bench::{Floor, Latency, Machine, Report, Setting, Spread};
 
 /// All figures, with what they depend on.
 pub(super) fn render(report: &Report) -> String {
@@ -136,6 +136,13 @@ fn costs(report: &Report) -> String {
             indented(&render_limit(limit))
         );
     }
+    if let Some(Floor { rounds, ms, ratio }) = report.floor {
+        let _ = writeln!(
+            text,
+            "floor       {ms:.2} ms a task, {rounds} commits of Postgres alone and {rounds} round trips: half of the tasks took {ratio:.2} \
+             times that at most",
+        );
+    }
     text
 }
 
@@ -193,9 +200,17 @@ mod tests {
     }
 
     #[test]
+    fn the_least_time_of_a_task_is_told() {
+        let floor = Some(Floor { rounds: 5, ms: 2.0, ratio: 1.5 });
+        let text = render(&Report { floor, ..Report::default() });
+        let told = "floor       2.00 ms a task, 5 commits of Postgres alone and 5 round trips: half of the tasks took 1.50 times that";
+        assert!(text.contains(told), "{text}");
+    }
+
+    #[test]
     fn what_was_not_seen_is_not_shown() {
         let text = render(&Report::default());
         assert!(text.contains("submit to complete") && !text.contains("ready to started"), "{text}");
-        assert!(!text.contains("WAL") && !text.contains("postgres"), "{text}");
+        assert!(!text.contains("WAL") && !text.contains("postgres") && !text.contains("floor"), "{text}");
     }
 }
