@@ -1,15 +1,16 @@
 //! The thread that owns the sockets: it sends what waits, reads a burst, hands it on, and sleeps until there is more.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, TryRecvError};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tasker_engine::{NoticeKind, Origin, PeerId, Reply};
 use uuid::Uuid;
 
 use super::bundles::Bundles;
 use super::desk::{Answers, DESK};
-use super::frames::{Encoded, Frames, receive, send_frames};
+use super::frames::{Encoded, Frames, send_frames};
 use super::guard::{Guard, Link, Size};
 use super::inbound::{Door, Refused};
 use super::inbox::{Full, Inbox};
@@ -125,7 +126,9 @@ impl Carrier {
             if waiting == Waiting::Nothing {
                 return;
             }
-            self.guard.hear(&self.sockets);
+            if self.sockets.may_tell_of_connections() {
+                self.guard.hear(&self.sockets);
+            }
             self.hear_subscribers();
             for peer in self.guard.sweep() {
                 self.lose(peer);
@@ -140,24 +143,33 @@ impl Carrier {
 
     /// Sleeps until there is something to do. A full inbox gives no sign when it has room again, so it is tried anew.
     fn wait(&mut self) {
+        let sockets = self.sockets.all();
+        let timeout = if !sockets.iter().all(|socket| socket.is_silent()) {
+            PollTimeout::ZERO
+        } else if self.inbox.waits() {
+            INBOX_RETRY_MS.into()
+        } else {
+            self.guard.sleep_max()
+        };
         let calm = self.guard.calm_fd();
-        let mut items = [
-            zmq::PollItem::from_fd(self.wake.as_raw_fd(), zmq::POLLIN),
-            self.sockets.publisher.as_poll_item(zmq::POLLIN),
-            self.sockets.router.as_poll_item(zmq::POLLIN),
-            self.sockets.work_monitor.as_poll_item(),
-            self.sockets.events_monitor.as_poll_item(),
-            zmq::PollItem::from_fd(calm.unwrap_or_default(), zmq::POLLIN),
-        ];
-        let polled = if calm.is_some() { items.len() } else { items.len() - 1 };
-        let timeout = if self.inbox.waits() { INBOX_RETRY_MS } else { self.guard.sleep_ms_max() };
+        let [router, publisher, work_monitor, events_monitor] = sockets.map(AsFd::as_fd);
+        let (wake, last) = (self.wake.as_fd(), calm.unwrap_or(self.wake.as_fd()));
+        // A connection is told of before its first message arrives: seen in this order, never after it.
+        let mut fds =
+            [router, publisher, work_monitor, events_monitor, wake, last].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let polled = if calm.is_some() { fds.len() } else { fds.len() - 1 };
         // An error is an interrupted system call: the round that follows finds nothing and comes back.
-        let _ = zmq::poll(&mut items[..polled], timeout);
-        let [is_called, .., is_stirred] = items.map(|item| item.is_readable());
+        let _ = poll(&mut fds[..polled], timeout);
+        let [told @ .., is_called, is_stirred] = fds.map(|fd| fd.any().unwrap_or_default());
+        for (socket, told) in sockets.into_iter().zip(told) {
+            if told {
+                socket.wake();
+            }
+        }
         if is_called {
             self.wake.clear();
         }
-        if is_stirred {
+        if is_stirred && calm.is_some() {
             self.guard.stir();
         }
     }
@@ -298,7 +310,7 @@ impl Carrier {
     fn hear_subscribers(&mut self) {
         let mut frame = zmq::Message::new();
         for _ in 0..BURST_MESSAGES_MAX {
-            if !receive(&self.sockets.publisher, &mut frame) {
+            if !self.sockets.publisher.may_have_messages() || !self.sockets.publisher.receive(&mut frame) {
                 return;
             }
             self.publisher.hear(&frame);
@@ -308,7 +320,8 @@ impl Carrier {
     fn read_burst(&mut self) {
         let mut frames = Frames::new();
         let mut read = 0;
-        while read < BURST_MESSAGES_MAX && frames.read(&self.sockets.router) {
+        while read < BURST_MESSAGES_MAX && self.sockets.router.may_have_messages() && frames.read(&self.sockets.router)
+        {
             read += frames.count().unwrap_or(1);
             self.take(&mut frames);
         }

@@ -2,8 +2,9 @@
 
 use std::os::fd::RawFd;
 
-use zmq::{DONTWAIT, SNDMORE};
+use zmq::SNDMORE;
 
+use super::attentive::Attentive;
 use super::guard::Size;
 use super::limits::BUNDLE_MESSAGES_MAX;
 use crate::protocol::{self, ErrorCode, ErrorReply, HEADER_BYTES, Message};
@@ -26,13 +27,13 @@ impl Encoded {
 }
 
 /// Sends messages after their first frame, routing id or topic: all of them, or none. Their bodies are used up.
-pub(super) fn send_frames(socket: &zmq::Socket, first: &[u8], messages: &mut [Encoded]) -> Result<(), zmq::Error> {
-    socket.send(first, SNDMORE | DONTWAIT)?;
+pub(super) fn send_frames(socket: &Attentive, first: &[u8], messages: &mut [Encoded]) -> Result<(), zmq::Error> {
+    socket.send(first, SNDMORE)?;
     let last = messages.len() - 1;
     for (index, message) in messages.iter_mut().enumerate() {
         let more = if index == last { 0 } else { SNDMORE };
-        socket.send(&message.header[..], SNDMORE | DONTWAIT)?;
-        socket.send(std::mem::take(&mut message.body), more | DONTWAIT)?;
+        socket.send(&message.header[..], SNDMORE)?;
+        socket.send(std::mem::take(&mut message.body), more)?;
     }
     Ok(())
 }
@@ -56,9 +57,9 @@ impl Frames {
     }
 
     /// Reads what came next, when there is something; of frames that do not belong there, only the number is kept.
-    pub(super) fn read(&mut self, router: &zmq::Socket) -> bool {
+    pub(super) fn read(&mut self, router: &Attentive) -> bool {
         self.size = Size::default();
-        if !receive(router, &mut self.routing_id) {
+        if !router.receive(&mut self.routing_id) {
             return false;
         }
         let mut more = self.routing_id.get_more();
@@ -68,7 +69,7 @@ impl Frames {
                 self.frames.push(zmq::Message::new());
             }
             let frame = &mut self.frames[place];
-            if !receive(router, frame) {
+            if !router.receive(frame) {
                 break;
             }
             self.size = self.size.with_frame(frame.len());
@@ -110,16 +111,5 @@ impl Frames {
     /// Its size.
     pub(super) fn size_of(&self, index: usize) -> Size {
         Size::default().with_frame(self.frames[2 * index].len()).with_frame(self.frames[2 * index + 1].len())
-    }
-}
-
-/// Reads a frame, when there is one. The frames of a message arrive together.
-pub(super) fn receive(socket: &zmq::Socket, frame: &mut zmq::Message) -> bool {
-    loop {
-        match socket.recv(frame, DONTWAIT) {
-            Ok(()) => return true,
-            Err(zmq::Error::EINTR) => {}
-            Err(_) => return false,
-        }
     }
 }

@@ -3,9 +3,10 @@
 //! came and went; what the gateway has not read or the peer has not acknowledged of them is with libzmq.
 
 use std::iter::Sum;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
+use nix::poll::PollTimeout;
 use tasker_engine::PeerId;
 
 use super::connections::{Connection, Connections, Offence};
@@ -115,16 +116,16 @@ impl Guard {
     }
 
     /// How long the gateway may sleep before the next look at the connections; for ever while there are none.
-    pub(super) fn sleep_ms_max(&self) -> i64 {
-        let Some(next) = self.next_sweep else { return -1 };
+    pub(super) fn sleep_max(&self) -> PollTimeout {
+        let Some(next) = self.next_sweep else { return PollTimeout::NONE };
         let rest = next.saturating_duration_since(Instant::now());
         // Rounded up, so that it is time then.
-        i64::try_from(rest.as_millis()).unwrap_or(i64::MAX).saturating_add(1)
+        PollTimeout::try_from(rest.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX)
     }
 
     /// What ends the calm, to be polled as well; nothing while there is none.
-    pub(super) fn calm_fd(&self) -> Option<RawFd> {
-        (!self.is_stirred).then(|| self.stir.as_raw_fd())
+    pub(super) fn calm_fd(&self) -> Option<BorrowedFd<'_>> {
+        (!self.is_stirred).then(|| self.stir.as_fd())
     }
 
     /// Ends the calm: bytes move. Looks follow each other closely until none do.

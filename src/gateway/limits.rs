@@ -51,7 +51,7 @@ pub(super) const BUNDLE_BYTES_MAX: usize = 64 * 1024;
 /// Groups handed over for sending and not yet taken; the sender waits beyond.
 pub(super) const OUTBOX_GROUPS_MAX: usize = 1_024;
 /// How soon to look again whether the engine's full inbox has room.
-pub(super) const INBOX_RETRY_MS: i64 = 1;
+pub(super) const INBOX_RETRY_MS: u8 = 1;
 /// Commands of one peer that are not answered yet; as many as clients may wait for tasks.
 pub(super) const COMMANDS_OUTSTANDING_MAX: u32 = 10_000;
 /// Unreadable messages in a row after which a peer is no longer answered.

@@ -1,6 +1,7 @@
 //! The broker's sockets: ROUTER for work, PUB for events. The only part that knows both the protocol and the engine's
 //! events; it decides nothing. One thread owns the sockets, and it never waits for a peer or for the engine.
 
+mod attentive;
 mod budget;
 mod bundles;
 mod carrier;

@@ -3,10 +3,10 @@
 
 use std::os::fd::RawFd;
 
-use zmq::{Context, PollItem, Socket, SocketEvent, SocketType};
+use zmq::{Context, Socket, SocketEvent, SocketType};
 
 use super::Error;
-use super::frames::receive;
+use super::attentive::Attentive;
 
 /// Events that may wait to be read. A thread of libzmq waits beyond, and accepts nobody meanwhile.
 const EVENTS_WAITING_MAX: i32 = 100_000;
@@ -22,7 +22,7 @@ pub(super) enum Happened {
 
 /// The receiving end of a socket's events. It must outlive [`quiet`], or libzmq's thread waits for ever to tell them.
 pub(super) struct Monitor {
-    socket: Socket,
+    socket: Attentive,
 }
 
 impl Monitor {
@@ -41,20 +41,21 @@ impl Monitor {
             let socket = context.socket(SocketType::PAIR)?;
             socket.set_rcvhwm(EVENTS_WAITING_MAX)?;
             socket.connect(&endpoint)?;
-            Ok(socket)
+            Attentive::new(socket)
         };
         connect().map(|socket| Monitor { socket }).map_err(Error::Socket)
     }
 
-    pub(super) fn as_poll_item(&self) -> PollItem<'_> {
-        self.socket.as_poll_item(zmq::POLLIN)
+    /// To be waited for.
+    pub(super) fn socket(&self) -> &Attentive {
+        &self.socket
     }
 
     /// The next event, when there is one.
     pub(super) fn next(&self) -> Option<Happened> {
         let (mut frame, mut address) = (zmq::Message::new(), zmq::Message::new());
         loop {
-            if !receive(&self.socket, &mut frame) || !receive(&self.socket, &mut address) {
+            if !self.socket.receive(&mut frame) || !self.socket.receive(&mut address) {
                 return None;
             }
             if let Some(happened) = read(&frame) {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use zmq::{Context, Socket, SocketType};
 
+use super::attentive::Attentive;
 use super::monitor::{self, Monitor};
 use super::zap::{self, Domain, Zap};
 use super::{Endpoints, Error, Options};
@@ -39,8 +40,8 @@ const EVENTS_MONITOR: &str = "events-monitor";
 
 /// The bound sockets. Dropped from top to bottom.
 pub(super) struct Sockets {
-    pub(super) router: Socket,
-    pub(super) publisher: Socket,
+    pub(super) router: Attentive,
+    pub(super) publisher: Attentive,
     pub(super) work_monitor: Monitor,
     pub(super) events_monitor: Monitor,
     pub(super) endpoints: Endpoints,
@@ -50,12 +51,22 @@ pub(super) struct Sockets {
 
 impl Drop for Sockets {
     fn drop(&mut self) {
-        monitor::quiet(&self.router, WORK_MONITOR);
-        monitor::quiet(&self.publisher, EVENTS_MONITOR);
+        monitor::quiet(self.router.socket(), WORK_MONITOR);
+        monitor::quiet(self.publisher.socket(), EVENTS_MONITOR);
     }
 }
 
 impl Sockets {
+    /// Whatever is waited for.
+    pub(super) fn all(&self) -> [&Attentive; 4] {
+        [&self.router, &self.publisher, self.work_monitor.socket(), self.events_monitor.socket()]
+    }
+
+    /// Whether a connection may have come or gone.
+    pub(super) fn may_tell_of_connections(&self) -> bool {
+        [&self.work_monitor, &self.events_monitor].iter().any(|monitor| monitor.socket().may_have_messages())
+    }
+
     pub(super) fn bind(options: &Options) -> Result<Sockets, Error> {
         let context = Context::new();
         let zap =
@@ -73,10 +84,12 @@ impl Sockets {
         let work_monitor = Monitor::watch(&context, &router, WORK_MONITOR)?;
         let events_monitor = Monitor::watch(&context, &publisher, EVENTS_MONITOR)?;
         let endpoints = Endpoints { work: Vec::new(), events: Vec::new() };
+        let router = Attentive::new(router).map_err(Error::Socket)?;
+        let publisher = Attentive::new(publisher).map_err(Error::Socket)?;
         let mut sockets = Sockets { router, publisher, work_monitor, events_monitor, endpoints, _zap: zap };
         let any_address = options.allow_insecure || options.security.is_some();
-        let work = bind_all(&sockets.router, &options.work, any_address)?;
-        let events = bind_all(&sockets.publisher, &options.events, any_address)?;
+        let work = bind_all(sockets.router.socket(), &options.work, any_address)?;
+        let events = bind_all(sockets.publisher.socket(), &options.events, any_address)?;
         sockets.endpoints = Endpoints { work, events };
         Ok(sockets)
     }

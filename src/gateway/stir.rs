@@ -2,7 +2,7 @@
 //! own, and the gateway would otherwise learn of an endless message only by looking again and again.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
@@ -20,11 +20,6 @@ pub(super) struct Stir {
 impl Stir {
     pub(super) fn new() -> io::Result<Stir> {
         Ok(Stir { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)? })
-    }
-
-    /// Readable when something has arrived.
-    pub(super) fn as_raw_fd(&self) -> RawFd {
-        self.epoll.0.as_raw_fd()
     }
 
     /// Watches a connection, beginning with what has arrived already.
@@ -52,10 +47,19 @@ impl Stir {
     }
 }
 
+/// Readable when something has arrived.
+impl AsFd for Stir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+
+    use std::os::fd::AsRawFd;
 
     use super::*;
 

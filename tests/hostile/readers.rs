@@ -45,8 +45,10 @@ async fn run_large_task(work: &str, events: usize) -> Uuid {
 fn a_client_that_never_reads_is_cut_at_the_bound() {
     let mut siege = Siege::begin();
     let work = siege.broker.work().to_owned();
+    let alone = siege.health();
     let task_id = siege.database.run(run_large_task(&work, 0));
-    let (memory, before) = (siege.memory(), siege.health());
+    let before = siege.until("the large task's worker has gone", |report| report.connections == alone.connections);
+    let memory = siege.memory();
     let mut wire = Wire::greet(&work, "DEALER").expect("a good handshake");
     let include_results = vec!["a".to_owned()];
     let ask = TaskStatus { correlation_id: Uuid::new_v4(), task_id, include_steps: true, include_results };
