@@ -1,10 +1,11 @@
-//! The thread that owns the sockets: it sends what waits, reads a burst, hands it on, and sleeps until there is more.
+//! What is done with the sockets by whoever has them: what waits is sent, a burst read and handed on.
 
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, TryRecvError};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use tasker_engine::{NoticeKind, Origin, PeerId, Reply};
 use uuid::Uuid;
 
@@ -24,6 +25,7 @@ use super::stir::Stir;
 use super::templates::Compiler;
 use super::traffic::Traffic;
 use super::wake::Wake;
+use super::watch::{Plan, Told, Watch};
 use super::{Incoming, Options, Outgoing, PeerCounts, Settings, outbound};
 use crate::protocol::{ControlKind, ErrorCode, ErrorReply, HealthLevel, Message, MessageType, RefusalCount};
 
@@ -55,6 +57,8 @@ pub(super) struct Carrier {
     desk: Answers,
     /// What this turn has for peers that take several messages at once.
     bundles: Bundles,
+    /// Nothing is sent any more.
+    is_over: bool,
 }
 
 impl Drop for Carrier {
@@ -110,6 +114,7 @@ impl Carrier {
             publisher: Publisher::new(options.broker_id, desk.clone()),
             desk,
             bundles: Bundles::default(),
+            is_over: false,
         }
     }
 
@@ -118,74 +123,89 @@ impl Carrier {
         self.traffic.clone()
     }
 
-    pub(super) fn run(mut self) {
-        loop {
-            self.wait();
-            let waiting = self.send_waiting();
-            self.send_bundles();
-            if waiting == Waiting::Nothing {
-                return;
-            }
-            if self.sockets.may_tell_of_connections() {
-                self.guard.hear(&self.sockets);
-            }
-            self.hear_subscribers();
-            for peer in self.guard.sweep() {
-                self.lose(peer);
-            }
-            self.traffic.connections(self.guard.connections(), self.guard.cut, self.guard.handshakes_failed);
-            self.inbox.hand_over();
-            self.read_burst();
-            self.inbox.hand_over();
-            self.send_bundles();
-        }
-    }
-
-    /// Sleeps until there is something to do. A full inbox gives no sign when it has room again, so it is tried anew.
-    fn wait(&mut self) {
-        let sockets = self.sockets.all();
-        let timeout = if !sockets.iter().all(|socket| socket.is_silent()) {
-            PollTimeout::ZERO
-        } else if self.inbox.waits() {
-            INBOX_RETRY_MS.into()
-        } else {
-            self.guard.sleep_max()
-        };
-        let calm = self.guard.calm_fd();
-        let [router, publisher, work_monitor, events_monitor] = sockets.map(AsFd::as_fd);
-        let (wake, last) = (self.wake.as_fd(), calm.unwrap_or(self.wake.as_fd()));
-        // A connection is told of before its first message arrives: seen in this order, never after it.
-        let mut fds =
-            [router, publisher, work_monitor, events_monitor, wake, last].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        let polled = if calm.is_some() { fds.len() } else { fds.len() - 1 };
-        // An error is an interrupted system call: the round that follows finds nothing and comes back.
-        let _ = poll(&mut fds[..polled], timeout);
-        let [told @ .., is_called, is_stirred] = fds.map(|fd| fd.any().unwrap_or_default());
-        for (socket, told) in sockets.into_iter().zip(told) {
+    /// One round of the gateway's thread, after what has told it: sends what waits, and reads a burst. What to wait for then;
+    /// nothing when this was the last round.
+    pub(super) fn turn(&mut self, told: Told, hears: bool) -> Option<Plan> {
+        for (socket, told) in self.sockets.all().into_iter().zip(told.sockets) {
             if told {
                 socket.wake();
             }
         }
-        if is_called {
-            self.wake.clear();
-        }
-        if is_stirred && calm.is_some() {
+        if told.bytes {
             self.guard.stir();
+        }
+        self.send_waiting();
+        self.send_bundles();
+        if self.is_over {
+            return None;
+        }
+        if self.sockets.may_tell_of_connections() {
+            self.guard.hear(&self.sockets);
+        }
+        self.hear_subscribers();
+        for peer in self.guard.sweep() {
+            self.lose(peer);
+        }
+        self.traffic.connections(self.guard.connections(), self.guard.cut, self.guard.handshakes_failed);
+        self.inbox.hand_over();
+        self.read_burst();
+        self.inbox.hand_over();
+        self.send_bundles();
+        let at_most = if !self.sockets.are_silent() {
+            PollTimeout::ZERO
+        } else if self.inbox.waits() {
+            // A full inbox gives no sign when it has room again, so it is tried anew.
+            INBOX_RETRY_MS.into()
+        } else {
+            self.guard.sleep_max()
+        };
+        Some(Plan { at_most, messages: hears, bytes: self.guard.is_calm() })
+    }
+
+    /// What somebody else does in the place of the gateway's thread, while that waits: sends what waits, and reads what has come.
+    /// The thread is called when it has to do the rest, or to wait for something else.
+    pub(super) fn visit(&mut self, told: bool) {
+        let next_look = self.guard.next_sweep();
+        if told {
+            self.sockets.router.wake();
+        }
+        self.send_waiting();
+        self.send_bundles();
+        if !self.is_over {
+            self.read_burst();
+            self.inbox.hand_over();
+            self.send_bundles();
+        }
+        let looks_earlier = self.guard.next_sweep().is_some_and(|next| next_look.is_none_or(|then| next < then));
+        if self.is_over || looks_earlier || self.inbox.waits() || !self.sockets.are_silent() {
+            self.wake.signal();
         }
     }
 
-    fn send_waiting(&mut self) -> Waiting {
+    /// Tells when peers have said something.
+    pub(super) fn router_fd(&self) -> BorrowedFd<'_> {
+        self.sockets.router.as_fd()
+    }
+
+    /// To wait for this carrier.
+    pub(super) fn watch(&self) -> io::Result<Watch> {
+        Watch::new(&self.sockets, &self.guard, self.wake.clone())
+    }
+
+    fn send_waiting(&mut self) {
         // As many groups as the outbox holds: then the peers get their turn, whatever else is handed over meanwhile.
         for _ in 0..OUTBOX_GROUPS_MAX {
             match self.outgoing.try_recv() {
                 Ok(Parcel::Group(group)) => group.into_iter().for_each(|outgoing| self.send(outgoing)),
                 Ok(Parcel::Asked { command, bytes }) => self.take_asked(*command, bytes),
-                Err(TryRecvError::Empty) => return Waiting::More,
-                Ok(Parcel::Stop) | Err(TryRecvError::Disconnected) => return Waiting::Nothing,
+                Err(TryRecvError::Empty) => return,
+                Ok(Parcel::Stop) | Err(TryRecvError::Disconnected) => {
+                    self.is_over = true;
+                    return;
+                }
             }
         }
         self.wake.signal();
-        Waiting::More
     }
 
     fn send(&mut self, outgoing: Outgoing) {
@@ -469,11 +489,4 @@ impl Carrier {
 fn overloaded(origin: Origin, message: String, limit: u64) -> Box<ErrorReply> {
     let error = ErrorReply::new(ErrorCode::Overloaded, message).for_command(origin.correlation);
     Box::new(ErrorReply { retry_after_ms: Some(RETRY_AFTER_MS), ..error.with_limit(limit) })
-}
-
-/// Whether more can come.
-#[derive(PartialEq)]
-enum Waiting {
-    More,
-    Nothing,
 }

@@ -123,9 +123,19 @@ impl Guard {
         PollTimeout::try_from(rest.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX)
     }
 
-    /// What ends the calm, to be polled as well; nothing while there is none.
-    pub(super) fn calm_fd(&self) -> Option<BorrowedFd<'_>> {
-        (!self.is_stirred).then(|| self.stir.as_fd())
+    /// When the connections are looked at next.
+    pub(super) fn next_sweep(&self) -> Option<Instant> {
+        self.next_sweep
+    }
+
+    /// Whether nothing moves.
+    pub(super) fn is_calm(&self) -> bool {
+        !self.is_stirred
+    }
+
+    /// What ends the calm.
+    pub(super) fn stir_fd(&self) -> BorrowedFd<'_> {
+        self.stir.as_fd()
     }
 
     /// Ends the calm: bytes move. Looks follow each other closely until none do.

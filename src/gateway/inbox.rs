@@ -60,7 +60,7 @@ impl Inbox {
         self.send(Received { incoming, bytes });
     }
 
-    /// The gateway's thread is the only sender, so that there is room still for whoever has looked.
+    /// Whoever has the sockets is the only sender, so that there is room still for whoever has looked.
     fn is_full(&self) -> bool {
         self.sender.as_ref().is_some_and(|sender| sender.len() >= self.events_max)
     }

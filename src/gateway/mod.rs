@@ -1,5 +1,5 @@
 //! The broker's sockets: ROUTER for work, PUB for events. The only part that knows both the protocol and the engine's
-//! events; it decides nothing. One thread owns the sockets, and it never waits for a peer or for the engine.
+//! events; it decides nothing. Whoever has the sockets never waits for a peer.
 
 mod attentive;
 mod budget;
@@ -24,6 +24,7 @@ mod peers;
 mod refusals;
 mod results;
 mod roles;
+mod shared;
 mod sockets;
 mod stir;
 mod summary;
@@ -31,6 +32,7 @@ mod tcp;
 mod templates;
 mod traffic;
 mod wake;
+mod watch;
 mod zap;
 
 use std::fmt;
@@ -50,6 +52,7 @@ use crate::security::{Access, SecretKey};
 use carrier::{Carrier, Parcel};
 use desk::Answers;
 use inbox::Inbox;
+use shared::Shared;
 use sockets::Sockets;
 use stir::Stir;
 use wake::Wake;
@@ -59,6 +62,7 @@ pub use desk::Desk;
 pub use explained::step_explained;
 pub use inbound::check_request;
 pub use listeners::{Interest, News, Post, Reader};
+pub use shared::Line;
 pub use summary::step_counts;
 pub use templates::TemplateParser;
 pub use traffic::{Traffic, TrafficCounts};
@@ -234,6 +238,7 @@ pub struct Gateway {
     answers: Answers,
     budget: Arc<Budget>,
     traffic: Arc<Traffic>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -252,9 +257,12 @@ impl Gateway {
         let answers = Answers::new();
         let carrier = Carrier::new(options, sockets, outgoing, wake.clone(), stir, inbox, answers.clone());
         let traffic = carrier.traffic();
+        let watch = carrier.watch().map_err(Error::Thread)?;
+        let shared = Arc::new(Shared::new(carrier));
         let builder = std::thread::Builder::new().name("gateway".to_owned());
-        let thread = builder.spawn(move || carrier.run()).map_err(Error::Thread)?;
-        Ok(Gateway { endpoints, outbox: Outbox { parcels, wake }, answers, budget, traffic, thread: Some(thread) })
+        let carried = shared.clone();
+        let thread = Some(builder.spawn(move || carried.run(&watch)).map_err(Error::Thread)?);
+        Ok(Gateway { endpoints, outbox: Outbox { parcels, wake }, answers, budget, traffic, shared, thread })
     }
 
     /// Where peers connect to.
@@ -265,6 +273,11 @@ impl Gateway {
     /// Takes what is to be sent.
     pub fn outbox(&self) -> Outbox {
         self.outbox.clone()
+    }
+
+    /// The engine's own way to the sockets.
+    pub fn line(&self) -> Result<Line, Error> {
+        Line::new(self.shared.clone(), self.outbox()).map_err(Error::Thread)
     }
 
     /// For those who ask from inside of the process.
@@ -332,6 +345,16 @@ impl Outbox {
         self.parcels.send(parcel).map_err(|_| Stopped)?;
         self.wake.signal();
         Ok(())
+    }
+
+    /// Hands over without calling the gateway's thread.
+    fn put_silently(&self, group: Vec<Outgoing>) -> Result<(), Stopped> {
+        self.parcels.send(Parcel::Group(group)).map_err(|_| Stopped)
+    }
+
+    /// Whether something was handed over and is not sent yet.
+    fn has_groups(&self) -> bool {
+        !self.parcels.is_empty()
     }
 }
 

@@ -34,6 +34,9 @@ const LINGER_MS: i32 = 1_000;
 /// The longest path of a unix socket, without its final NUL.
 const IPC_PATH_BYTES_MAX: usize = 107;
 
+/// The two sockets, and their monitors.
+pub(super) const SOCKETS: usize = 4;
+
 /// Names of the sockets' monitors within the process; each broker has a context of its own.
 const WORK_MONITOR: &str = "work-monitor";
 const EVENTS_MONITOR: &str = "events-monitor";
@@ -58,8 +61,13 @@ impl Drop for Sockets {
 
 impl Sockets {
     /// Whatever is waited for.
-    pub(super) fn all(&self) -> [&Attentive; 4] {
+    pub(super) fn all(&self) -> [&Attentive; SOCKETS] {
         [&self.router, &self.publisher, self.work_monitor.socket(), self.events_monitor.socket()]
+    }
+
+    /// Whether each of them will tell of what comes next.
+    pub(super) fn are_silent(&self) -> bool {
+        self.all().iter().all(|socket| socket.is_silent())
     }
 
     /// Whether a connection may have come or gone.

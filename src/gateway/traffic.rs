@@ -1,10 +1,10 @@
-//! What has come and gone, counted by the gateway's thread and read by whoever likes.
+//! What has come and gone, counted by whoever has the sockets and read by whoever likes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::protocol::ErrorCode;
 
-/// Counts since the start. One thread writes.
+/// Counts since the start. One thread at a time writes.
 #[derive(Debug, Default)]
 pub struct Traffic {
     messages_received: Count,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-/// Wakes the thread that owns the sockets from its poll. Costs one system call for all that is handed over while the thread is
+/// Wakes the gateway's thread from its poll. Costs one system call for all that is handed over while the thread is
 /// awake.
 #[derive(Debug)]
 pub(super) struct Wake {

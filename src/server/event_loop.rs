@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::admission::{self, UNDECIDED_REQUESTS_MAX, Weight};
 use super::clock::Clock;
+use super::ear::Ear;
 use super::gathered::Gathered;
 use super::health::{Health, Postgres};
 use super::inbox;
@@ -22,7 +23,7 @@ use super::metrics::{Numbers, Question};
 use super::reads::Reads;
 use super::recovery::Recovery;
 use super::writer::{Group, Verdict};
-use crate::gateway::{self, Budget, Incoming, Outbox, Outgoing, Received};
+use crate::gateway::{self, Budget, Incoming, Outgoing, Received};
 use crate::otel::Tracer;
 use crate::protocol::{HealthLevel, TasksAnnounced};
 
@@ -72,7 +73,7 @@ pub(crate) struct Parts {
     pub budget: Arc<Budget>,
     pub inputs: UnboundedReceiver<Input>,
     pub writer: UnboundedSender<Group>,
-    pub outbox: Outbox,
+    pub ear: Ear,
     pub reads: Reads,
     pub health: Health,
     pub numbers: Numbers,
@@ -160,7 +161,9 @@ impl Loop<'_> {
         }
         // Replaying a refused group may have taken long.
         self.excuse_stall(false);
-        self.gathering.weight.bytes += std::mem::take(&mut self.undecided).bytes;
+        let undecided = std::mem::take(&mut self.undecided);
+        self.parts.ear.note_turn(events.len(), undecided.bytes);
+        self.gathering.weight.bytes += undecided.bytes;
         let now = self.parts.clock.now();
         for event in events {
             self.handle(now, event);
@@ -251,13 +254,16 @@ impl Loop<'_> {
     /// Waits for the first of what can come, and lets the writer go on meanwhile.
     fn first(&mut self, until: Option<Instant>) -> First {
         let (listens, in_flight) = (self.listens(), self.in_flight.is_some());
-        let Parts { inputs, peers, arrived, .. } = &mut self.parts;
+        let Parts { inputs, peers, arrived, ear, .. } = &mut self.parts;
         let peer = async {
             loop {
                 match peers.try_recv() {
                     Ok(received) => return First::Received(received),
                     Err(TryRecvError::Disconnected) => return First::Deaf,
-                    Err(TryRecvError::Empty) => arrived.notified().await,
+                    Err(TryRecvError::Empty) => tokio::select! {
+                        () = ear.hear(), if ear.listens() => {}
+                        () = arrived.notified() => {}
+                    },
                 }
             }
         };
@@ -436,8 +442,8 @@ impl Loop<'_> {
         }
         self.parts.clock.commit_begun();
         let group = Group { saves, oldest_open_batch: self.parts.engine.oldest_open_batch().map(|batch| batch.0) };
-        // A writer that has ended has said why: its verdict is waiting.
-        let _ = self.parts.writer.send(group);
+        // A writer that has ended has said why: its verdict is waiting. In its runtime, or this thread would wake itself.
+        let _ = self.writing.block_on(async { self.parts.writer.send(group) });
     }
 
     /// The group in flight is durable: it counts, and what it allows may leave.
@@ -486,7 +492,7 @@ impl Loop<'_> {
     }
 
     fn send(&self, outgoing: Vec<Outgoing>) {
-        if let Err(error) = self.parts.outbox.send(outgoing) {
+        if let Err(error) = self.parts.ear.send(outgoing) {
             warn!(%error, "messages were not sent");
         }
     }

@@ -5,6 +5,7 @@ mod admission;
 mod clock;
 mod descriptors;
 mod distribution;
+mod ear;
 mod event_loop;
 mod explained;
 mod gathered;
@@ -169,7 +170,7 @@ impl Broker {
             results_bytes_max,
         );
         let recovery = recovery::Recovery { runtime: runtime.handle().clone(), pool, config };
-        let outbox = gateway.outbox();
+        let ear = ear::Ear::new(gateway.line()?, &writing).map_err(Error::Thread)?;
         let endpoints = gateway.endpoints().clone();
         let budget = gateway.budget();
         let parts = Parts {
@@ -180,7 +181,7 @@ impl Broker {
             budget,
             inputs: for_loop,
             writer: groups,
-            outbox,
+            ear,
             reads,
             health,
             numbers: Numbers::new(metrics),

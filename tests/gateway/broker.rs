@@ -9,6 +9,7 @@ use tasker_core::gateway::{Gateway, Incoming, Options, Outgoing, Received};
 use tasker_core::protocol::*;
 use tasker_engine as engine;
 use tasker_engine::{Event as Happened, Origin};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::peers::Client;
@@ -48,12 +49,16 @@ pub fn options() -> Options {
 pub struct Broker {
     pub gateway: Gateway,
     pub inbox: Receiver<Received>,
+    /// Told of each message that has come.
+    pub arrived: Arc<Notify>,
 }
 
 impl Broker {
     pub fn start(options: Options) -> Broker {
         let (sender, inbox) = crossbeam_channel::unbounded();
-        Broker { gateway: Gateway::start(options, sender, Arc::default()).expect("loopback can be bound"), inbox }
+        let arrived = Arc::<Notify>::default();
+        let gateway = Gateway::start(options, sender, arrived.clone()).expect("loopback can be bound");
+        Broker { gateway, inbox, arrived }
     }
 
     pub async fn client(&self) -> Client {

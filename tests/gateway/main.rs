@@ -2,6 +2,7 @@
 
 mod broker;
 mod bundles;
+mod line;
 mod room;
 mod values;
 
