@@ -27,6 +27,14 @@ class FakeBroker
     def close = socket.close
   end
 
+  # The PUB, which is never read.
+  Publisher = Struct.new(:socket) do
+    def pump = false
+    def flush = nil
+    def poll_sockets = []
+    def close = socket.close
+  end
+
   attr_reader :endpoint, :events
 
   # @param endpoint [String] where to bind: the same one again plays a restart
@@ -114,7 +122,7 @@ class FakeBroker
     @publisher = TaskerCore::ZMQ::Socket.new(:pub, **@curve)
     @publisher.bind('tcp://127.0.0.1:*')
     @loop.add(Router.new(@router, method(:receive)))
-    @loop.add(Router.new(@publisher, nil).tap { |source| source.define_singleton_method(:pump) { false } })
+    @loop.add(Publisher.new(@publisher))
     [@router.last_endpoint, @publisher.last_endpoint]
   end
 

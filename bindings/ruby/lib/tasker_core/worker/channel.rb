@@ -65,6 +65,7 @@ module TaskerCore
       # What a poller asks of a socket.
       def pointer = FFI::Pointer::NULL
       def descriptor = @io.fileno
+      def silent? = true
 
       private
 

@@ -4,8 +4,8 @@ require_relative 'library'
 
 module TaskerCore
   module ZMQ
-    # Waits until one of several sockets, or a file descriptor, has something to do. What stands for a descriptor among
-    # the sockets has a null `pointer`.
+    # Waits until one of several sockets, or a file descriptor, has something to do. A socket that is only read from is
+    # waited for by its descriptor: libzmq would ask each socket twice before it sleeps, and once more after.
     #
     # @api private
     class Poller
@@ -26,6 +26,7 @@ module TaskerCore
       # @return [Boolean] whether the descriptor can be read
       def wait(sockets, timeout_ms)
         arrange(sockets) unless sockets == @sockets
+        timeout_ms = 0 unless sockets.all? { |socket, _| socket.silent? }
         count = sockets.size + 1
         found = timeout_ms.zero? ? Library.zmq_poll_now(@items, count, 0) : Library.zmq_poll(@items, count, timeout_ms)
         return false if found.zero?
@@ -42,7 +43,8 @@ module TaskerCore
         @items = FFI::MemoryPointer.new(ITEM_BYTES, sockets.size + 1)
         put(0, FFI::Pointer::NULL, @fd, POLLIN)
         sockets.each_with_index do |(socket, writable), index|
-          put(index + 1, socket.pointer, socket.descriptor, writable ? POLLIN | POLLOUT : POLLIN)
+          pointer = writable ? socket.pointer : FFI::Pointer::NULL
+          put(index + 1, pointer, socket.descriptor, writable ? POLLIN | POLLOUT : POLLIN)
         end
         @sockets = sockets
       end

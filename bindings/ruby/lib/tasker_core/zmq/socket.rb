@@ -24,25 +24,32 @@ module TaskerCore
         router_handover: [56, :int], handshake_ivl: [66, :int], connect_timeout: [79, :int],
         tcp_maxrt: [80, :int]
       }.freeze
+      DESCRIPTOR = 14
+      EVENTS = 15
+      POLLIN = 1
       DONTWAIT = 1
       SNDMORE = 2
       MESSAGE_BYTES = 64
-      private_constant :DONTWAIT, :SNDMORE, :MESSAGE_BYTES
+      private_constant :DESCRIPTOR, :EVENTS, :POLLIN, :DONTWAIT, :SNDMORE, :MESSAGE_BYTES
 
       # @return [FFI::Pointer]
       attr_reader :pointer
       # Whether there may be messages to receive.
       attr_writer :readable
 
-      # For a {Poller}: there is none besides the pointer.
+      # Tells when it may have become readable, but only once, and not when libzmq has taken the sign while it sent.
       # @return [Integer]
-      def descriptor = 0
+      attr_reader :descriptor
 
       # @param type [Symbol] one of {TYPES}
       # @param options [Hash{Symbol=>Object}] options of {OPTIONS}
       def initialize(type, **options)
         @pointer = Library.check('zmq_socket', Library.zmq_socket(ZMQ.context, TYPES.fetch(type)))
         @readable = true
+        @integer = FFI::MemoryPointer.new(:int)
+        @integer_bytes = FFI::MemoryPointer.new(:size_t)
+        @integer_bytes.put(:size_t, 0, @integer.size)
+        @descriptor = integer(DESCRIPTOR)
         @message = FFI::MemoryPointer.new(MESSAGE_BYTES)
         Library.zmq_msg_init(@message)
         { linger: 0 }.merge(options).each { |name, value| set(name, value) }
@@ -81,9 +88,17 @@ module TaskerCore
         Library.check('zmq_socket_monitor', Library.zmq_socket_monitor(@pointer, endpoint, events))
       end
 
+      # Whether its descriptor tells of the next message: to be asked before that is waited for.
+      def silent?
+        @readable ||= (integer(EVENTS) & POLLIN).positive? if @sent
+        @sent = false
+        !@readable
+      end
+
       # @param frames [Array<String>]
       # @return [Boolean] `false` when the message cannot go out now
       def send_frames(frames)
+        @sent = true
         last = frames.size - 1
         frames.each_with_index do |frame, index|
           return false unless send_frame(frame, index == last ? DONTWAIT : DONTWAIT | SNDMORE)
@@ -113,6 +128,11 @@ module TaskerCore
       def closed? = @pointer.nil?
 
       private
+
+      def integer(option)
+        Library.check('zmq_getsockopt', Library.zmq_getsockopt(@pointer, option, @integer, @integer_bytes))
+        @integer.read_int
+      end
 
       def send_frame(frame, flags)
         loop do
