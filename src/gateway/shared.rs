@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::carrier::Carrier;
+use super::sockets::ROUTER;
 use super::watch::{Told, Watch};
 use super::{Outbox, Outgoing, Stopped};
 
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     carrier: Mutex<Option<Carrier>>,
     /// Somebody else reads what peers say.
     is_relieved: AtomicBool,
+    /// There was something to read while the gateway's thread had the sockets.
+    is_missed: AtomicBool,
 }
 
 /// Closes the sockets at the end of the thread, whatever ends it.
@@ -36,7 +39,8 @@ impl Drop for Closing<'_> {
 
 impl Shared {
     pub(super) fn new(carrier: Carrier) -> Shared {
-        Shared { carrier: Mutex::new(Some(carrier)), is_relieved: AtomicBool::new(false) }
+        let carrier = Mutex::new(Some(carrier));
+        Shared { carrier, is_relieved: AtomicBool::new(false), is_missed: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Carrier>> {
@@ -52,7 +56,17 @@ impl Shared {
             let plan = self.lock().as_mut().and_then(|carrier| carrier.turn(told, !relieved));
             let Some(plan) = plan else { return };
             told = watch.wait(plan);
+            told.sockets[ROUTER] |= self.is_missed.swap(false, Ordering::AcqRel);
         }
+    }
+
+    /// Lets somebody else use the sockets, unless they are in use.
+    fn visit(&self, told: bool) -> bool {
+        let Ok(mut carrier) = self.carrier.try_lock() else { return false };
+        if let Some(carrier) = &mut *carrier {
+            carrier.visit(told);
+        }
+        true
     }
 }
 
@@ -87,11 +101,12 @@ impl Line {
         }
     }
 
-    /// Reads what peers have said, which is then in the inbox that the gateway was started with. Waits for the gateway's
-    /// thread, should that have the sockets.
+    /// Reads what peers have said, which is then in the inbox that the gateway was started with. The gateway's thread does,
+    /// should that have the sockets: a look at ten thousand connections takes its time.
     pub fn read(&self) {
-        if let Some(carrier) = &mut *self.shared.lock() {
-            carrier.visit(true);
+        if !self.shared.visit(true) {
+            self.shared.is_missed.store(true, Ordering::Release);
+            self.outbox.wake.signal();
         }
     }
 
@@ -105,13 +120,8 @@ impl Line {
         }
         // What is handed over before the lock is had is not overlooked: whoever has it is called.
         self.outbox.put_silently(group)?;
-        match self.shared.carrier.try_lock() {
-            Ok(mut carrier) => {
-                if let Some(carrier) = &mut *carrier {
-                    carrier.visit(false);
-                }
-            }
-            Err(_) => self.outbox.wake.signal(),
+        if !self.shared.visit(false) {
+            self.outbox.wake.signal();
         }
         Ok(())
     }
@@ -120,5 +130,77 @@ impl Line {
 impl std::fmt::Debug for Line {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Line").field("outbox", &self.outbox).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    use crossbeam_channel::Receiver;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use tasker_engine::{Refusal, RefusalKind};
+    use uuid::Uuid;
+    use zmq::{Context, SNDMORE, SocketType};
+
+    use super::*;
+    use crate::gateway::{Gateway, Options, Received};
+    use crate::protocol::{self, HealthCheck, HealthLevel, Message};
+
+    fn start() -> (Gateway, Receiver<Received>) {
+        let options = Options {
+            work: vec!["tcp://127.0.0.1:0".to_owned()],
+            events: vec!["tcp://127.0.0.1:0".to_owned()],
+            allow_insecure: false,
+            security: None,
+            connections_max: 10,
+            peers_max: 10,
+            peer_bytes_max: 10_000,
+            payload_bytes_max: 1_000,
+            message_bytes_max: 1_000,
+            template_bytes_max: 1_000,
+            tasks_per_command_max: 1,
+            inbox_events_max: 10,
+            inbox_bytes_max: 10_000,
+            broker_id: Uuid::nil(),
+            epoch: 1,
+            heartbeat_ms: 1_000,
+            worker_timeout_ms: 5_000,
+            unacknowledged_max: 10,
+            tracing: None,
+            environment: None,
+            parse_template: |_, _, _| Err(Refusal::new(RefusalKind::InvalidTemplate, "there are none")),
+        };
+        let (sender, inbox) = crossbeam_channel::unbounded();
+        (Gateway::start(options, sender, Arc::default()).expect("loopback can be bound"), inbox)
+    }
+
+    #[test]
+    fn what_is_missed_while_the_gateways_thread_has_the_sockets_is_read_by_it() {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        let (gateway, inbox) = start();
+        let line = gateway.line().expect("descriptors are left");
+        let dealer = Context::new().socket(SocketType::DEALER).expect("descriptors are left");
+        dealer.connect(&gateway.endpoints().work[0]).expect("it is bound");
+        let ask = || {
+            let command = HealthCheck { correlation_id: Uuid::new_v4(), level: HealthLevel::Basic };
+            let (header, body) = protocol::encode(&Message::from(command));
+            dealer.send(&header[..], SNDMORE).expect("room");
+            dealer.send(body, 0).expect("room");
+        };
+        ask();
+        inbox.recv_timeout(PATIENCE).expect("the gateway's thread reads");
+        line.listen(true);
+        // Twice: it may have been in its poll with the socket still.
+        for _ in 0..2 {
+            let sockets = gateway.shared.lock();
+            ask();
+            poll(&mut [PollFd::new(line.signs.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)
+                .expect("nobody interrupts");
+            line.read();
+            drop(sockets);
+            inbox.recv_timeout(PATIENCE).expect("the gateway's thread reads what was missed");
+        }
     }
 }

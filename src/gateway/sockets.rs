@@ -36,6 +36,8 @@ const IPC_PATH_BYTES_MAX: usize = 107;
 
 /// The two sockets, and their monitors.
 pub(super) const SOCKETS: usize = 4;
+/// The place of one of them in [`Sockets::all`].
+pub(super) const ROUTER: usize = 0;
 
 /// Names of the sockets' monitors within the process; each broker has a context of its own.
 const WORK_MONITOR: &str = "work-monitor";
