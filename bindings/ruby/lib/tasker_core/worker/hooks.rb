@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative '../promise'
+
 module TaskerCore
   class Worker
     # The application's hooks on the life of a worker. They may take long, so that the loop's thread leaves them to
@@ -25,9 +27,13 @@ module TaskerCore
         start unless @thread
       end
 
-      # Runs them, for so many seconds at most: a worker that stops waits no longer.
+      # Runs them after those that wait, which have half of the time, for so many seconds at most: a worker that stops
+      # waits no longer.
       def fire_within(seconds, name)
-        Thread.new { fire(name) }.join(seconds)
+        Thread.new do
+          settle(seconds / 2.0)
+          fire(name)
+        end.join(seconds)
       end
 
       private
@@ -35,8 +41,21 @@ module TaskerCore
       def lifecycle = TaskerCore.configuration.lifecycle
 
       def start
-        @thread = Thread.new { loop { fire(@names.pop) } }
+        @thread = Thread.new { loop { run(@names.pop) } }
         @thread.name = 'tasker-hooks'
+      end
+
+      def run(item)
+        item.is_a?(Promise) ? item.give(true) : fire(item)
+      end
+
+      # Waits until all that were called for have been run.
+      def settle(seconds)
+        return unless @thread
+
+        settled = Promise.new
+        @names << settled
+        settled.wait(seconds)
       end
     end
   end
