@@ -57,6 +57,8 @@ pub struct Broker {
     pub environment: String,
     /// How long workers may take to report what they run when the broker stops.
     pub shutdown_timeout_seconds: u64,
+    /// How long after each commit cores are kept from sleeping; 0 is never.
+    pub keep_awake_ms: u64,
 }
 
 /// `[endpoints]`

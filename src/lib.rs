@@ -1,6 +1,7 @@
 //! Tasker Core: a workflow orchestration broker over ZeroMQ and Postgres.
 
 pub mod archive;
+pub mod awake;
 pub mod bench;
 pub mod cli;
 pub mod client;

@@ -11,7 +11,7 @@ use super::distribution::{Latency, Recorder, Spread, spread};
 use super::floor::Floor;
 use super::limit::{self, GroupSize, LimitOptions, LimitReport};
 use super::processes::{self, Usage};
-use super::{Error, Machine, Options, Pace, Passed, RegisteredTemplate, health, round_trip};
+use super::{Error, Machine, Options, Pace, Passed, RegisteredTemplate, health, round_trip, wakefulness};
 use crate::client::Client;
 use crate::protocol::{HealthReport, ListWorkers};
 use crate::store::{Mark, Measure, Server};
@@ -41,6 +41,10 @@ pub struct Report {
     pub postgres_settings: BTreeMap<String, String>,
     /// How the load was made.
     pub setting: Setting,
+    /// Share of the time in which idle cores waited awake because somebody had asked the kernel for it
+    /// (`broker.keep_awake_ms`); absent when this process may not look. When it was most of the time, they did so for the limit
+    /// and the round trip, too.
+    pub kept_awake: Option<f64>,
     /// Tasks that ended.
     pub tasks: u64,
     /// Of them, those that did not complete.
@@ -73,7 +77,7 @@ pub struct Report {
     pub commit_times_us: Spread,
     /// Bytes of WAL a step, of everything in the cluster.
     pub wal_bytes_per_step: Option<f64>,
-    /// The least round trip over loopback, measured before the load.
+    /// The least round trip over loopback, measured after the load.
     pub round_trip: Latency,
     /// By process.
     pub cpu: Cpu,
@@ -169,6 +173,7 @@ impl Report {
         stop: impl Future<Output = ()>,
     ) -> Result<(), limit::Error> {
         let Some(written) = &self.written else { return Ok(()) };
+        let _awake = wakefulness::as_in_a_run(self.kept_awake);
         let whole = |number: f64| NonZeroU32::new(number.round() as u32).unwrap_or(NonZeroU32::MIN);
         let sizes = written.group_sizes.iter();
         let limit = limit::measure(
@@ -199,7 +204,6 @@ pub(super) struct Before {
     measure: Option<(tokio::runtime::Runtime, Measure, Server)>,
     mark: Option<Mark>,
     health: HealthReport,
-    round_trip: Latency,
     processes: Processes,
     usage: Usages,
 }
@@ -268,11 +272,10 @@ impl Before {
             None => None,
         };
         let processes = Processes::find(client, measure.as_ref().map(|(.., server)| server))?;
-        let round_trip = round_trip::measure()?;
         let mark = measure.as_ref().map(|(runtime, measure, _)| runtime.block_on(measure.mark(LANE))).transpose()?;
         let health = health(client)?;
         let usage = processes.usage();
-        Ok(Before { measure, mark, health, round_trip, processes, usage })
+        Ok(Before { measure, mark, health, processes, usage })
     }
 
     pub(super) fn report(
@@ -290,6 +293,7 @@ impl Before {
             machine: Machine::this(),
             broker_version: health.version.clone(),
             setting: setting(options, template, &self.processes),
+            kept_awake: passed.kept_awake,
             tasks,
             tasks_failed: passed.failed,
             steps: (tasks - passed.failed) * template.steps,
@@ -300,7 +304,7 @@ impl Before {
             ends_unheard: passed.unheard,
             commit_sizes: spread(&self.health.commit_sizes, &health.commit_sizes),
             commit_times_us: spread(&self.health.commit_times_us, &health.commit_times_us),
-            round_trip: self.round_trip,
+            round_trip: round_trip(passed.kept_awake)?,
             memory: usage.memory(),
             ..Report::default()
         };
@@ -314,6 +318,12 @@ impl Before {
         report.cpu = usage.since(&self.usage, report.steps);
         Ok(report)
     }
+}
+
+/// The least round trip, with cores as awake as they were in the run.
+fn round_trip(kept_awake: Option<f64>) -> Result<Latency, Error> {
+    let _awake = wakefulness::as_in_a_run(kept_awake);
+    Ok(round_trip::measure()?)
 }
 
 /// What only the database knows.

@@ -13,6 +13,7 @@ mod polling;
 mod processes;
 mod round_trip;
 mod shape;
+mod wakefulness;
 mod worker;
 
 use std::panic::resume_unwind;
@@ -31,6 +32,7 @@ use completions::{Ended, Ends};
 use distribution::Recorder;
 use figures::Before;
 use load::{Load, Submission};
+use wakefulness::Wakefulness;
 use worker::Workers;
 
 pub use comparison::{Compared, Comparison, ComparisonOptions, Figures, Loaded, Ratio, Round, compare};
@@ -222,6 +224,8 @@ struct Passed {
     unheard: u64,
     /// Tasks that did not complete.
     failed: u64,
+    /// Share of the time in which idle cores waited awake.
+    kept_awake: Option<f64>,
     /// Ids of all tasks.
     tasks: Vec<Uuid>,
 }
@@ -278,8 +282,10 @@ impl Run<'_> {
         let began = Instant::now();
         let load = self.start(tasks, pace);
         let (mut moved, mut ended_before) = (began, 0);
+        let mut wakefulness = Wakefulness::watch();
         loop {
             std::thread::sleep(LOOK);
+            wakefulness.look();
             self.shared.check()?;
             let submitted = self.shared.submitted.load(Ordering::Relaxed);
             let ended = self.shared.ended.get();
@@ -306,7 +312,7 @@ impl Run<'_> {
         for submission in submissions.iter().filter(|submission| !ends.at.contains_key(&submission.task)) {
             completions::ask_for(client, submission.task)?;
         }
-        Ok(match_up(began, &submissions, &ends))
+        Ok(Passed { kept_awake: wakefulness.share(), ..match_up(began, &submissions, &ends) })
     }
 }
 
@@ -319,6 +325,7 @@ fn match_up(began: Instant, submissions: &[Submission], ends: &Ends) -> Passed {
         submit_to_accepted: Recorder::default(),
         unheard: 0,
         failed: ends.failed,
+        kept_awake: None,
         tasks: submissions.iter().map(|submission| submission.task).collect(),
     };
     for submission in submissions {

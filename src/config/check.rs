@@ -113,8 +113,9 @@ fn keys(config: &Config) -> Result<(), Problem> {
 
 fn ranges(config: &Config) -> Result<(), Problem> {
     let Config { broker, database, engine, http, limits, retention, worker, .. } = config;
-    let ranges: [(&'static str, u64, RangeInclusive<u64>); 37] = [
+    let ranges: [(&'static str, u64, RangeInclusive<u64>); 38] = [
         ("broker.shutdown_timeout_seconds", broker.shutdown_timeout_seconds, 0..=3_600),
+        ("broker.keep_awake_ms", broker.keep_awake_ms, 0..=60_000),
         ("database.read_connections", database.read_connections.into(), 1..=100),
         ("http.connections_max", http.connections_max.into(), 1..=10_000),
         ("http.read_connections", http.read_connections.into(), 1..=100),

@@ -33,6 +33,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info};
 use uuid::Uuid;
 
+use crate::awake::{self, Awake};
 use crate::config::{self, Config};
 use crate::gateway::{self, Endpoints, Gateway, Outgoing};
 use crate::otel::{self, Sampling, Tracer};
@@ -75,6 +76,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The kernel is not to be asked to keep cores awake.
+    #[error("broker.keep_awake_ms is set, and {0}")]
+    Awake(#[from] awake::Error),
     /// The export of spans.
     #[error(transparent)]
     Otel(#[from] otel::Error),
@@ -124,6 +128,7 @@ impl Broker {
             config.secret_key()?.map(|key| gateway::Security { key, access: Access::new(&config.security.peers) });
         let access = security.as_ref().map(|security| security.access.clone());
         let (tracer, exporter) = otel::Exporter::start(&config.otel, broker_id)?.unzip();
+        let awake = Awake::open(Duration::from_millis(config.broker.keep_awake_ms))?;
         let clock = Clock::start();
         let lease = Duration::from_secs(config.database.lease_seconds);
         // The writer lives in the loop's own thread: between a decision and its commit nobody has to be woken.
@@ -148,7 +153,8 @@ impl Broker {
         let metrics = Arc::new(Metrics::new(broker_id, epoch, lease));
         let spans = tracer.as_ref().map(|tracer| tracer.counts().clone());
         let observer = Observer::new(metrics.clone(), gateway.traffic(), spans, inputs.clone());
-        let writer = writing.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every, metrics.clone()));
+        let writer =
+            writing.spawn(writer::run(claimed, for_writer, inputs.clone(), renew_every, metrics.clone(), awake));
         let (inbox, removed) = tokio::sync::mpsc::unbounded_channel();
         let payload_bytes_max = usize::try_from(config.limits.payload_bytes_max).unwrap_or(usize::MAX);
         let retention = store::retention::Task::from(&config.retention);

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::event_loop::Input;
 use super::health::Postgres;
 use super::metrics::Metrics;
+use crate::awake::Awake;
 use crate::store;
 
 /// First pause before a connection is tried again; doubles up to [`PAUSE_MAX`].
@@ -56,13 +57,14 @@ pub(crate) async fn run(
     inputs: UnboundedSender<Input>,
     renew_every: Duration,
     metrics: Arc<Metrics>,
+    mut awake: Awake,
 ) {
     let mut lost = false;
     let mut sight = Sight { inputs: inputs.clone(), down: false };
     loop {
         // A Postgres that is back is found soon, also by a broker that has nothing to write.
         let look_after = if sight.down { renew_every.min(PAUSE_MAX) } else { renew_every };
-        let group = match tokio::time::timeout(look_after, groups.recv()).await {
+        let group = match awake.wait(tokio::time::timeout(look_after, groups.recv())).await {
             Ok(Some(group)) => group,
             Ok(None) => break,
             Err(_) => {
@@ -73,7 +75,8 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        let verdict = write(&mut writer, &group, &mut sight).await;
+        awake.rouse();
+        let verdict = awake.wait(write(&mut writer, &group, &mut sight)).await;
         lost = matches!(verdict, Verdict::Failed(_));
         if let Verdict::Committed { .. } = verdict {
             metrics.lease_extended();

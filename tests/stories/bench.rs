@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tasker_core::awake::WakeLatency;
 use tempfile::TempDir;
 
 use crate::support::{PATIENCE, Stage, repository};
@@ -120,6 +121,8 @@ fn a_task_that_is_alone_is_held_against_its_commits_and_round_trips() {
     assert!((number(&report, "/floor/ms") - 3.0 * round).abs() < 1e-9);
     let ratio = number(&report, "/submit_to_complete/p50_ms") / number(&report, "/floor/ms");
     assert!((number(&report, "/floor/ratio") - ratio).abs() < 1e-9);
+    // Absent where this machine does not let us look.
+    assert_eq!(report.pointer("/kept_awake").is_some_and(Value::is_number), WakeLatency::open().is_ok(), "{report}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! promise of the product. Nothing sleeps: a test waits for an answer, a line of a log, or a handler at its gate.
 
 mod announcing;
+mod awake;
 mod bench;
 mod concurrency;
 mod corruptions;

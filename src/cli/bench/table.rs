@@ -20,6 +20,9 @@ pub(super) fn render(report: &Report) -> String {
         format!(", Postgres {version} ({})", settings.join(" "))
     });
     line("versions", format!("tasker {}{}", report.broker_version, postgres.unwrap_or_default()));
+    if let Some(share) = report.kept_awake.filter(|share| *share > 0.0) {
+        line("awake", format!("idle cores were kept awake {:.0} % of the time", share * 100.0));
+    }
     line("load", load(setting));
     line("workers", workers(setting));
     line(
@@ -212,5 +215,6 @@ mod tests {
         let text = render(&Report::default());
         assert!(text.contains("submit to complete") && !text.contains("ready to started"), "{text}");
         assert!(!text.contains("WAL") && !text.contains("postgres") && !text.contains("floor"), "{text}");
+        assert!(!text.contains("awake"), "{text}");
     }
 }
