@@ -19,6 +19,13 @@ RSpec.describe TaskerCore::Protocol do
     expect(described_class::TYPES.values.uniq.size).to eq(described_class::TYPES.size)
   end
 
+  it 'counts ids that are UUIDs, and of two counters never gives the same' do
+    counters = Array.new(2) { described_class::Ids.new }
+    ids = counters.flat_map { |counter| Array.new(300) { counter.next } }
+    expect(ids.uniq.size).to eq(600)
+    expect(ids).to all(match(/\A\h{8}-\h{4}-4\h{3}-[89ab]\h{3}-\h{12}\z/))
+  end
+
   it 'encodes a worked example' do
     id = '0190c7a0-0000-7000-8000-000000000001'
     body = hex("82 ae #{'correlation_id'.unpack1('H*')} d924 #{id.unpack1('H*')} a7 #{'task_id'.unpack1('H*')} " \

@@ -87,7 +87,8 @@ module TaskerCore
       end
     end
 
-    def poll_sockets = [[@socket, !@outbox.empty?], @monitor.poll_socket]
+    # The same arrays each time, which are soon compared.
+    def poll_sockets = @outbox.empty? ? @to_read : @to_send
 
     def close
       @monitor.close
@@ -106,6 +107,7 @@ module TaskerCore
                                          tcp_keepalive: 1, tcp_maxrt: UNACKNOWLEDGED_MS, handshake_ivl: 5000,
                                          **@curve&.options.to_h)
       @monitor = ZMQ::Monitor.new(@socket)
+      @to_read, @to_send = [false, true].map { |sends| [[@socket, sends].freeze, @monitor.poll_socket].freeze }
       @endpoints.each { |endpoint| @socket.connect(endpoint) }
     end
 

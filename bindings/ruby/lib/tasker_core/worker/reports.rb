@@ -30,6 +30,7 @@ module TaskerCore
         @logger = logger
         @later = later
         @send = send
+        @ids = Protocol::Ids.new
         @batches = {}
         @sent = {}
         @unacknowledged = 0
@@ -241,7 +242,7 @@ module TaskerCore
       def transmit(kind, type, fields, jobs, batch_id = nil)
         return unless @open
 
-        id = Protocol.correlation_id
+        id = @ids.next
         @sent[id] = Sent.new(kind, jobs, Clock.now, batch_id)
         @send.call(type, { 'correlation_id' => id, **fields })
       end

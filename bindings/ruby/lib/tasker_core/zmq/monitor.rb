@@ -25,7 +25,12 @@ module TaskerCore
         socket.monitor(address, HANDSHAKE_DONE | DISCONNECTED | BROKEN_OFF | MISUNDERSTOOD | KEY_REFUSED)
         @events = Socket.new(:pair)
         @events.connect(address)
+        @poll_socket = [@events, false].freeze
       end
+
+      # To be waited for, without room to send.
+      # @return [Array(Socket, Boolean)]
+      attr_reader :poll_socket
 
       # @yieldparam what [Symbol] `:up`, `:down`, `:broken_off` (tried again by itself), `:key_refused` or `:mechanism`
       #   (not tried again)
@@ -39,8 +44,6 @@ module TaskerCore
         end
         busy
       end
-
-      def poll_socket = [@events, false]
 
       def close
         @watched.monitor(nil)

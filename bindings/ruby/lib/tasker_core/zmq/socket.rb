@@ -135,22 +135,25 @@ module TaskerCore
       end
 
       def send_frame(frame, flags)
-        loop do
-          return true unless Library.zmq_send(@pointer, frame, frame.bytesize, flags) == -1
-          return false if Library.error_number == Library::EAGAIN
+        return true unless Library.zmq_send(@pointer, frame, frame.bytesize, flags) == -1
+        return false if Library.error_number == Library::EAGAIN
 
-          raise Error.new('zmq_send', Library.error_number) unless Library.error_number == Library::EINTR
-        end
+        interrupted!('zmq_send')
+        send_frame(frame, flags)
       end
 
       def receive_frame
-        loop do
-          size = Library.zmq_msg_recv(@message, @pointer, DONTWAIT)
-          return size unless size == -1
-          return @readable = nil if Library.error_number == Library::EAGAIN
+        size = Library.zmq_msg_recv(@message, @pointer, DONTWAIT)
+        return size unless size == -1
+        return @readable = nil if Library.error_number == Library::EAGAIN
 
-          raise Error.new('zmq_msg_recv', Library.error_number) unless Library.error_number == Library::EINTR
-        end
+        interrupted!('zmq_msg_recv')
+        receive_frame
+      end
+
+      # Or something is wrong.
+      def interrupted!(call)
+        raise Error.new(call, Library.error_number) unless Library.error_number == Library::EINTR
       end
 
       def frame_bytes(size)
