@@ -76,7 +76,8 @@ pub(crate) async fn run(
             }
         };
         awake.rouse();
-        let verdict = awake.wait(write(&mut writer, &group, &mut sight)).await;
+        // Where it is: it is too large to be moved for each group.
+        let verdict = awake.wait(pin!(write(&mut writer, &group, &mut sight))).await;
         lost = matches!(verdict, Verdict::Failed(_));
         if let Verdict::Committed { .. } = verdict {
             metrics.lease_extended();
@@ -149,7 +150,7 @@ impl Sight {
 async fn write(writer: &mut store::Writer, group: &Group, sight: &mut Sight) -> Verdict {
     let rows = store::Group { saves: &group.saves, oldest_open_batch: group.oldest_open_batch };
     let mut patience = PATIENCE_MIN;
-    let mut outcome = sight.of(patience, writer.commit(&rows)).await;
+    let mut outcome = sight.of(patience, pin!(writer.commit(&rows))).await;
     let mut pause = PAUSE_MIN;
     loop {
         match outcome {

@@ -270,6 +270,12 @@ pub(super) fn parts_of(rows: &Rows<'_>) -> u32 {
     PARTS.iter().enumerate().map(bit).sum()
 }
 
+/// Parameters of the statement with these parts.
+pub(super) fn parameters_of(parts: u32) -> usize {
+    let parts = PARTS.iter().enumerate().filter(|(index, _)| parts & (1 << index) != 0);
+    FENCE_PARAMETERS + parts.map(|(_, part)| part.parameters).sum::<usize>()
+}
+
 impl Statements {
     /// The statement with these parts.
     pub fn text(&mut self, parts: u32) -> Arc<str> {
@@ -303,7 +309,7 @@ mod tests {
     #[test]
     fn parameters_of_parts_follow_each_other() {
         let sql = build(u32::MAX >> (32 - PARTS.len()));
-        let total = FENCE_PARAMETERS + PARTS.iter().map(|part| part.parameters).sum::<usize>();
+        let total = parameters_of(u32::MAX >> (32 - PARTS.len()));
         assert!(!sql.contains('{'), "{sql}");
         for number in 1..=total {
             let used = [format!("${number}:"), format!("${number} "), format!("${number},"), format!("${number}\n")];

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, AssertSqlSafe, Connection, PgConnection, Row};
 use tasker_engine::TemplateKey;
 use uuid::Uuid;
 
@@ -16,6 +17,12 @@ use super::lane::milliseconds;
 use super::rows::Rows;
 use super::statement::{self, Statements};
 use super::templates;
+
+/// What an array of one value takes on its way to Postgres: five numbers of four bytes, its length, and a short value.
+const ARRAY_BYTES: usize = 32;
+
+/// What a row takes there, mostly; so much room is made before.
+const ROW_BYTES: usize = 160;
 
 /// A group that is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +225,10 @@ impl Writer {
         let count = u32::try_from(rows.count()).unwrap_or(u32::MAX);
         let template_ids = rows.template_ids(&self.template_ids)?;
         let parts = statement::parts_of(rows);
-        let mut query = sqlx::query(AssertSqlSafe(self.statements.text(parts)))
+        let mut arguments = PgArguments::default();
+        let parameters = statement::parameters_of(parts);
+        arguments.reserve(parameters, parameters * ARRAY_BYTES + rows.count() * ROW_BYTES);
+        let mut query = sqlx::query_with(AssertSqlSafe(self.statements.text(parts)), arguments)
             .bind(self.lane)
             .bind(self.epoch)
             .bind(self.seq)
