@@ -19,6 +19,14 @@ RSpec.describe TaskerCore::Protocol do
     expect(described_class::TYPES.values.uniq.size).to eq(described_class::TYPES.size)
   end
 
+  it 'reads on after a body that it could not read' do
+    header = hex('54010203')
+    ['81', '80 80', 'c1', '81 a1 61'].each do |body|
+      expect { described_class.decode(header, hex(body)) }.to raise_error(described_class::MalformedError)
+      expect(described_class.decode(header, hex('81 a1 61 07')).fields).to eq('a' => 7)
+    end
+  end
+
   it 'counts ids that are UUIDs, and of two counters never gives the same' do
     counters = Array.new(2) { described_class::Ids.new }
     ids = counters.flat_map { |counter| Array.new(300) { counter.next } }

@@ -77,14 +77,25 @@ module TaskerCore
     # @raise [MalformedError]
     def decode(header, body)
       type = NAMES[header] || raise(MalformedError, describe(header))
-      # Frozen strings are made once: keys, names and ids come many times in a message.
-      fields = MessagePack.unpack(body, freeze: true)
+      fields = unpack(body)
       raise MalformedError, "the body of #{type} is not a map" unless fields.is_a?(Hash)
 
       Message.new(type, fields)
     rescue MessagePack::UnpackError, EOFError => e
       raise MalformedError, "the body of #{type} is not MessagePack: #{e.class}"
     end
+
+    # With the thread's own unpacker: to make one takes longer than to read a short message. Frozen strings are made once: keys,
+    # names and ids come many times in a message.
+    def unpack(body)
+      unpacker = Thread.current[:tasker_core_unpacker] ||= MessagePack::Unpacker.new(freeze: true)
+      unpacker.feed_reference(body)
+      unpacker.full_unpack
+    ensure
+      # It keeps neither what it has read nor what it could not read.
+      unpacker.reset
+    end
+    private_class_method :unpack
 
     # @return [String] a new id for a command
     def correlation_id = SecureRandom.uuid
