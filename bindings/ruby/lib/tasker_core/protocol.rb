@@ -38,7 +38,9 @@ module TaskerCore
 
     HEADERS = TYPES.transform_values { |code| [MAGIC, VERSION, code].pack('CCS>').freeze }.freeze
     NAMES = HEADERS.invert.freeze
-    private_constant :HEADERS, :NAMES
+    # Under this name each thread keeps what it unpacks with.
+    UNPACKER = :tasker_core_unpacker
+    private_constant :HEADERS, :NAMES, :UNPACKER
 
     # A message: its type's name and its fields, with string keys.
     Message = Struct.new(:type, :fields) do
@@ -85,15 +87,19 @@ module TaskerCore
       raise MalformedError, "the body of #{type} is not MessagePack: #{e.class}"
     end
 
-    # With the thread's own unpacker: to make one takes longer than to read a short message. Frozen strings are made once: keys,
-    # names and ids come many times in a message.
+    # With the thread's own unpacker: to make one takes longer than to read a short message. One whose use was broken
+    # off, by an error or by whoever interrupts the thread, may have half a message, and is not used again.
     def unpack(body)
-      unpacker = Thread.current[:tasker_core_unpacker] ||= MessagePack::Unpacker.new(freeze: true)
+      thread = Thread.current
+      # Frozen strings are made once: keys, names and ids come many times in a message.
+      unpacker = thread[UNPACKER] || MessagePack::Unpacker.new(freeze: true)
+      thread[UNPACKER] = nil
       unpacker.feed_reference(body)
-      unpacker.full_unpack
-    ensure
-      # It keeps neither what it has read nor what it could not read.
+      fields = unpacker.full_unpack
+      # It lets go of what it has read.
       unpacker.reset
+      thread[UNPACKER] = unpacker
+      fields
     end
     private_class_method :unpack
 
