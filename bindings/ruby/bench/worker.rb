@@ -164,11 +164,14 @@ class Feeder
   end
 
   def wait(timeout_ms)
-    frames = @socket.receive
-    return frames if frames
-
-    @poller.wait([[@socket, false]], timeout_ms)
-    @socket.receive
+    limit = TaskerCore::Clock.now + (timeout_ms / 1000.0)
+    until (frames = @socket.receive)
+      left_ms = [((limit - TaskerCore::Clock.now) * 1000).ceil, 0].max
+      # A sign need not mean a message.
+      @poller.wait([[@socket, false]], left_ms)
+      return @socket.receive if left_ms.zero?
+    end
+    frames
   end
 end
 
