@@ -40,7 +40,7 @@ pub struct Engine {
     pub(crate) config: Config,
     pub(crate) ids: IdSource,
     pub(crate) registry: Registry,
-    pub(crate) tasks: HashMap<TaskId, Task, BuildIdHasher>,
+    pub(crate) tasks: HashMap<TaskId, Box<Task>, BuildIdHasher>,
     pub(crate) batches: Batches,
     pub(crate) workers: Workers,
     pub(crate) queues: Queues,

@@ -137,7 +137,7 @@ impl Engine {
         self.steps_unfinished += task.steps.iter().filter(|step| !step.phase().state().is_final()).count() as u64;
         self.held_bytes += task.held_bytes;
         self.census.enter(&task);
-        self.tasks.insert(id, task);
+        self.tasks.insert(id, Box::new(task));
     }
 
     fn phase_of(

@@ -268,7 +268,7 @@ impl Engine {
         self.held_bytes += task.held_bytes;
         self.census.enter(&task);
         out.marks.push(Mark::TaskCreated { template: index });
-        self.tasks.insert(id, task);
+        self.tasks.insert(id, Box::new(task));
         for step in bypass_steps {
             self.settle_unrun(id, step, StepInput::Bypassed, SettledKind::Bypassed, NO_RESULT, out);
         }
