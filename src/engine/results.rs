@@ -251,9 +251,13 @@ impl Engine {
         }
         match report.outcome {
             Outcome::Complete(result) => {
-                self.move_step(id, step, StepInput::Succeeded);
                 let task = self.tasks.get_mut(&id).expect("an open item belongs to a live task");
+                task.must_apply(step, StepInput::Succeeded, &mut self.census);
                 task.step_mut(step).checksum = checksum;
+                self.steps_unfinished -= 1;
+                let held_before = task.held_bytes;
+                task.satisfy_children(step, result.clone(), self.config.delivery_bytes_max, &mut self.census);
+                self.held_bytes = self.held_bytes + task.held_bytes - held_before;
                 out.publish(Notice {
                     batch: Some(report.at.batch),
                     ..task.step_notice(NoticeKind::StepCompleted, step)
@@ -268,7 +272,7 @@ impl Engine {
                     dispatched_ms_ago: now.mono.since(dispatched),
                     started_at_us: report.started_at_us,
                     duration_us: report.duration_us,
-                    result: result.clone(),
+                    result,
                     checksum,
                     metadata: report.metadata,
                 }));
@@ -276,7 +280,6 @@ impl Engine {
                 out.marks.push(Mark::StepEnded { template, end: StepEnd::Complete, ran_us: report.duration_us });
                 let at = (id, step, report.at.attempt);
                 self.tell_attempt(now, at, report.at.batch, registration, || AttemptEnd::Complete, out);
-                self.satisfy_children(id, step, result);
             }
             Outcome::Failed(failure) => self.end_attempt(
                 now,
