@@ -1,8 +1,9 @@
-//! A line in which the lowest rank goes first. Nearly everything leaves it at the front, which a heap makes cheap; what leaves
+//! A line in which the lowest rank goes first. Most things come in order, behind everything that waits, and go to the end of a
+//! queue; what comes before its end goes into a heap. Nearly everything leaves at the front, which both make cheap; what leaves
 //! from elsewhere is remembered until it comes to the front.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 
 use crate::hash::BuildIdHasher;
 
@@ -12,49 +13,75 @@ pub(crate) type Rank = (i64, u64);
 /// What waits, by rank.
 #[derive(Debug)]
 pub(crate) struct Line<T> {
-    /// What is at the front is not in `gone`.
-    places: BinaryHeap<Reverse<(Rank, T)>>,
-    /// Ranks in `places` that have left: at most half of them.
+    /// In order. The first is not in `gone`, and neither is that of `between`.
+    queue: VecDeque<(Rank, T)>,
+    between: BinaryHeap<Reverse<(Rank, T)>>,
+    /// Ranks that have left, but not from here: at most half of all.
     gone: HashSet<Rank, BuildIdHasher>,
 }
 
 impl<T: Copy + Ord> Line<T> {
     pub fn new() -> Line<T> {
-        Line { places: BinaryHeap::new(), gone: HashSet::default() }
+        Line { queue: VecDeque::new(), between: BinaryHeap::new(), gone: HashSet::default() }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.queue.is_empty() && self.between.is_empty()
     }
 
     pub fn first(&self) -> Option<(Rank, T)> {
-        self.places.peek().map(|&Reverse(place)| place)
+        let between = self.between.peek().map(|&Reverse(place)| place);
+        match (self.queue.front(), between) {
+            (Some(&(rank, item)), Some(between)) if rank < between.0 => Some((rank, item)),
+            (Some(&place), None) => Some(place),
+            (_, between) => between,
+        }
     }
 
     pub fn insert(&mut self, rank: Rank, item: T) {
         // It comes back before it was missed.
-        if self.gone.is_empty() || !self.gone.remove(&rank) {
-            self.places.push(Reverse((rank, item)));
+        if !self.gone.is_empty() && self.gone.remove(&rank) {
+            return;
+        }
+        if self.queue.back().is_none_or(|&(last, _)| last < rank) {
+            self.queue.push_back((rank, item));
+        } else {
+            self.between.push(Reverse((rank, item)));
         }
     }
 
     /// Takes out what is in line with this rank.
     pub fn remove(&mut self, rank: Rank) {
-        if self.first().is_some_and(|(first, _)| first == rank) {
-            self.places.pop();
+        if self.queue.front().is_some_and(|&(first, _)| first == rank) {
+            self.queue.pop_front();
+        } else if self.between.peek().is_some_and(|&Reverse((first, _))| first == rank) {
+            self.between.pop();
         } else {
             self.gone.insert(rank);
         }
-        while !self.gone.is_empty()
-            && let Some((rank, _)) = self.first()
-            && self.gone.remove(&rank)
-        {
-            self.places.pop();
+        if self.gone.is_empty() {
+            return;
         }
-        if self.gone.len() * 2 > self.places.len() {
-            self.places.retain(|Reverse((rank, _))| !self.gone.contains(rank));
+        while let Some((rank, _)) = self.queue.front()
+            && self.gone.remove(rank)
+        {
+            self.queue.pop_front();
+        }
+        while let Some(Reverse((rank, _))) = self.between.peek()
+            && self.gone.remove(rank)
+        {
+            self.between.pop();
+        }
+        if self.gone.len() * 2 > self.places() {
+            self.queue.retain(|(rank, _)| !self.gone.contains(rank));
+            self.between.retain(|Reverse((rank, _))| !self.gone.contains(rank));
             self.gone.clear();
         }
+    }
+
+    /// With those that have left.
+    fn places(&self) -> usize {
+        self.queue.len() + self.between.len()
     }
 }
 
@@ -84,7 +111,7 @@ mod tests {
                 }
                 prop_assert_eq!(line.first(), sorted.first_key_value().map(|(&rank, &item)| (rank, item)));
                 prop_assert_eq!(line.is_empty(), sorted.is_empty());
-                prop_assert!(line.places.len() <= 2 * sorted.len(), "what has left is let go of");
+                prop_assert!(line.places() <= 2 * sorted.len(), "what has left is let go of");
             }
         }
     }
