@@ -1,6 +1,6 @@
 //! From ready steps to batches: runs the planner and writes out what it decided.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::attempt::EndedAttempt;
 use crate::batch::{Batch, Completion, Item, ItemStatus};
@@ -225,15 +225,25 @@ impl Engine {
     }
 
     /// The batch as its worker gets it: each task and each parent's result once.
-    fn write_out(&self, registration: RegistrationId, batch: BatchId, deadline_in_ms: u64, items: &[Item]) -> Dispatch {
-        let mut tasks: Vec<DispatchedTask> = Vec::new();
-        let mut places: HashMap<TaskId, usize, BuildIdHasher> =
-            HashMap::with_capacity_and_hasher(items.len(), BuildIdHasher::default());
-        let mut written: HashSet<(usize, u32), BuildIdHasher> = HashSet::default();
+    fn write_out(
+        &mut self,
+        registration: RegistrationId,
+        batch: BatchId,
+        deadline_in_ms: u64,
+        items: &[Item],
+    ) -> Dispatch {
+        let mut tasks: Vec<DispatchedTask> = Vec::with_capacity(items.len());
         let mut steps = Vec::with_capacity(items.len());
+        // Results that are in the message, of tasks that have several steps in it.
+        let mut written: HashSet<(u32, u32), BuildIdHasher> = HashSet::default();
         for item in items {
-            let task = &self.tasks[&item.task];
-            let place = *places.entry(item.task).or_insert_with(|| {
+            let task = self.tasks.get_mut(&item.task).expect("a step of it was taken just now");
+            let (place, is_new) = match task.written {
+                Some((last, place)) if last == batch => (place, false),
+                Some(_) | None => (count(tasks.len()), true),
+            };
+            if is_new {
+                task.written = Some((batch, place));
                 tasks.push(DispatchedTask {
                     id: task.id,
                     template: task.template.clone(),
@@ -242,17 +252,20 @@ impl Engine {
                     labels: task.labels.clone(),
                     results: Vec::with_capacity(task.template.dag.parents(item.step).len()),
                 });
-                tasks.len() - 1
-            });
+            }
+            let results = &mut tasks[place as usize].results;
+            if !is_new && results.first().is_some_and(|&(parent, _)| !written.contains(&(place, parent))) {
+                written.extend(results.iter().map(|&(parent, _)| (place, parent)));
+            }
             for &parent in task.template.dag.parents(item.step) {
                 if let Some(result) = &task.step(parent).result
-                    && written.insert((place, parent))
+                    && (is_new || written.insert((place, parent)))
                 {
-                    tasks[place].results.push((parent, result.clone()));
+                    results.push((parent, result.clone()));
                 }
             }
             steps.push(DispatchedStep {
-                task: count(place),
+                task: place,
                 step: item.step,
                 attempt: item.attempt,
                 retry_limit: task.step(item.step).limit,

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::census::Census;
 use crate::effect::SettledKind;
 use crate::event::TaskLabels;
-use crate::id::TaskId;
+use crate::id::{BatchId, TaskId};
 use crate::report::StepCounts;
 use crate::state::TaskState;
 use crate::step::{Illegal, Phase, Step, StepInput};
@@ -94,6 +94,8 @@ pub(crate) struct Task {
     pub taken: u32,
     /// Whether the planner has it in a queue.
     pub queued: bool,
+    /// The batch that a step of it was written out with last, and its place among the tasks of that message.
+    pub written: Option<(BatchId, u32)>,
     /// When it began to run again, after it had ended. Only a trace shows it, so that it need not outlast the engine.
     pub reopened_at: Option<Wall>,
     /// Payload that it keeps in memory: what its request brought, and results that steps wait for.
@@ -144,6 +146,7 @@ impl Task {
             turn: 0,
             taken: 0,
             queued: false,
+            written: None,
             reopened_at: None,
             held_bytes,
             state: TaskState::Pending,

@@ -49,6 +49,23 @@ fn both_branches_of_a_diamond_run_at_once_and_its_end_waits_for_both() {
 }
 
 #[test]
+fn steps_of_a_batch_share_the_results_of_their_parents() {
+    // That each is in the message once is looked at in every script.
+    check(
+        "
+        template net: a b c(a,b) d(b) e(a) f
+        w registers 8
+        submit T net
+        -> w runs B1: T.a/1 T.b/1 T.f/1
+        submit U net
+        -> w runs B2: U.a/1 U.b/1 U.f/1
+        w done T.a T.b U.a U.b
+        -> w runs B3: T.e/1 T.c/1 T.d/1 U.e/1 U.c/1 U.d/1
+        ",
+    );
+}
+
+#[test]
 fn the_levels_of_a_tree_run_together() {
     check(
         "

@@ -101,6 +101,10 @@ impl World {
         for delivery in effects.deliveries {
             match delivery {
                 Deliver::Read(read) => self.reads.push(read),
+                Deliver::Worker { message: WorkerMessage::Execute(ref dispatch), .. } => {
+                    assert_once(dispatch);
+                    deliveries.push(delivery);
+                }
                 Deliver::Reply { .. } | Deliver::Worker { .. } | Deliver::Publish(_) | Deliver::InboxLater { .. } => {
                     deliveries.push(delivery);
                 }
@@ -217,6 +221,18 @@ impl World {
         let recovered = Engine::recover(self.config.clone(), [1, 1], self.now, snapshot, &mut out);
         assert_eq!(self.engine.held_bytes(), recovered.held_bytes(), "payload in memory, and after a restart");
         assert_eq!(self.engine.oldest_open_batch(), self.store.open.first().copied());
+    }
+}
+
+/// A message to a worker has each task, and each result of one, once.
+fn assert_once(dispatch: &Dispatch) {
+    let mut tasks = BTreeSet::new();
+    for task in &dispatch.tasks {
+        assert!(tasks.insert(task.id), "{:?} is in the message twice", task.id);
+        let mut parents = BTreeSet::new();
+        for (parent, _) in &task.results {
+            assert!(parents.insert(parent), "the result of step {parent} is in the message twice");
+        }
     }
 }
 
