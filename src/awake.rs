@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// Where the kernel takes requests. Only root may open it, unless somebody else was given leave (OPERATIONS.md).
@@ -70,13 +71,14 @@ impl WakeLatency {
     }
 }
 
-/// Keeps cores awake from each sign of work until nothing has come for a while.
+/// Keeps cores awake for a while after each sign of work.
 #[derive(Debug)]
 pub(crate) struct Awake {
     /// None when cores may always sleep.
     latency: Option<WakeLatency>,
     hold: Duration,
-    is_held: bool,
+    /// Until when they are kept awake, unless they may sleep already.
+    until: Option<Instant>,
 }
 
 impl Awake {
@@ -85,43 +87,49 @@ impl Awake {
         let latency = if hold.is_zero() { None } else { Some(WakeLatency::open()?) };
         if latency.is_some() {
             info!(hold_ms = hold.as_millis(), "idle cores are kept awake while work goes on");
+            if !has_idle_driver() {
+                warn!(
+                    "this machine has no cpuidle driver (in KVM guests, haltpoll): how its cores sleep is not asked of it"
+                );
+            }
         }
-        Ok(Awake { latency, hold, is_held: false })
+        Ok(Awake { latency, hold, until: None })
     }
 
     /// There is work.
     pub(crate) fn rouse(&mut self) {
-        if !self.is_held {
-            self.hold(true);
+        if self.until.is_none() {
+            self.ask(WakeLatency::keep_awake);
         }
+        self.until = self.latency.is_some().then(|| Instant::now() + self.hold);
     }
 
-    /// Waits for what comes next, and lets cores sleep when that takes longer than they are kept awake.
+    /// Waits for what comes next, and lets cores sleep when their time is over meanwhile.
     pub(crate) async fn wait<T>(&mut self, next: impl Future<Output = T>) -> T {
-        if !self.is_held {
-            return next.await;
-        }
+        let Some(until) = self.until else { return next.await };
         let mut next = pin!(next);
-        if let Ok(came) = tokio::time::timeout(self.hold, &mut next).await {
+        if let Ok(came) = tokio::time::timeout_at(until, &mut next).await {
             return came;
         }
-        self.hold(false);
+        self.until = None;
+        self.ask(WakeLatency::let_sleep);
         next.await
     }
 
-    fn hold(&mut self, holds: bool) {
-        let Some(latency) = &mut self.latency else { return };
-        let asked = if holds { latency.keep_awake() } else { latency.let_sleep() };
-        match asked {
-            Ok(()) => self.is_held = holds,
-            // Work goes on without; with the device, the request goes.
-            Err(error) => {
-                warn!(%error, "cores are not kept awake any more: {DEVICE} does not take a request");
-                self.latency = None;
-                self.is_held = false;
-            }
+    /// Work goes on without a device that takes no request; when it is closed, the last request ends.
+    fn ask(&mut self, ask: impl FnOnce(&mut WakeLatency) -> io::Result<()>) {
+        let asked = self.latency.as_mut().map_or(Ok(()), ask);
+        if let Err(error) = asked {
+            warn!(%error, "cores are not kept awake any more: {DEVICE} takes no request");
+            self.latency = None;
         }
     }
+}
+
+/// Without one the kernel lets cores sleep as the processor does by itself, whatever is requested.
+fn has_idle_driver() -> bool {
+    let driver = std::fs::read_to_string("/sys/devices/system/cpu/cpuidle/current_driver").unwrap_or_default();
+    !matches!(driver.trim(), "" | "none")
 }
 
 #[cfg(test)]
@@ -135,7 +143,7 @@ mod tests {
     fn with_file(hold: Duration) -> (Awake, NamedTempFile) {
         let file = NamedTempFile::new().expect("there is a temporary folder");
         let latency = WakeLatency::of(file.path()).expect("it is there");
-        (Awake { latency: Some(latency), hold, is_held: false }, file)
+        (Awake { latency: Some(latency), hold, until: None }, file)
     }
 
     fn asked(file: &NamedTempFile) -> Vec<i32> {
@@ -175,12 +183,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_no_work_does_not_keep_cores_awake() {
+        let (mut awake, file) = with_file(Duration::from_millis(1));
+        awake.rouse();
+        let began = Instant::now();
+        while asked(&file) == [0] {
+            assert!(began.elapsed() < Duration::from_secs(60), "each wait keeps them awake anew");
+            // Something comes soon, each time.
+            awake.wait(tokio::task::yield_now()).await;
+        }
+        assert_eq!(asked(&file), [0, ANY_US]);
+    }
+
+    #[tokio::test]
     async fn a_device_that_takes_nothing_is_let_go() {
         let (mut awake, file) = with_file(Duration::from_secs(3_600));
         let read_only = File::open(file.path()).expect("it is there");
         awake.latency = Some(WakeLatency { device: read_only });
         awake.rouse();
-        assert!(awake.latency.is_none() && !awake.is_held);
+        assert!(awake.latency.is_none() && awake.until.is_none());
         assert_eq!(awake.wait(async { "work" }).await, "work");
     }
 
@@ -194,6 +215,6 @@ mod tests {
     fn whoever_never_keeps_cores_awake_needs_no_device() {
         let mut awake = Awake::open(Duration::ZERO).expect("nothing is opened");
         awake.rouse();
-        assert!(!awake.is_held);
+        assert_eq!(awake.until, None);
     }
 }

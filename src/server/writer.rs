@@ -68,7 +68,7 @@ pub(crate) async fn run(
             Ok(Some(group)) => group,
             Ok(None) => break,
             Err(_) => {
-                if !keep_lease(&mut writer, &mut sight, &metrics).await {
+                if !awake.wait(pin!(keep_lease(&mut writer, &mut sight, &metrics))).await {
                     lost = true;
                     break;
                 }
@@ -80,6 +80,8 @@ pub(crate) async fn run(
         let verdict = awake.wait(pin!(write(&mut writer, &group, &mut sight))).await;
         lost = matches!(verdict, Verdict::Failed(_));
         if let Verdict::Committed { .. } = verdict {
+            // A worker is about to get what follows from it.
+            awake.rouse();
             metrics.lease_extended();
         }
         // The loop may have ended; then nobody asks any more.
