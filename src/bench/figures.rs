@@ -41,9 +41,8 @@ pub struct Report {
     pub postgres_settings: BTreeMap<String, String>,
     /// How the load was made.
     pub setting: Setting,
-    /// Share of the time in which idle cores waited awake because somebody had asked the kernel for it
-    /// (`broker.keep_awake_ms`); absent when this process may not look. When it was most of the time, they did so for the limit
-    /// and the round trip, too.
+    /// Share of the time in which the kernel was asked to have idle cores wait awake (`broker.keep_awake_ms`); absent when this
+    /// process may not look. When it was most of the time, it is asked the same for the limit and the round trip.
     pub kept_awake: Option<f64>,
     /// Tasks that ended.
     pub tasks: u64,
@@ -304,7 +303,6 @@ impl Before {
             ends_unheard: passed.unheard,
             commit_sizes: spread(&self.health.commit_sizes, &health.commit_sizes),
             commit_times_us: spread(&self.health.commit_times_us, &health.commit_times_us),
-            round_trip: round_trip(passed.kept_awake)?,
             memory: usage.memory(),
             ..Report::default()
         };
@@ -316,6 +314,8 @@ impl Before {
         report.steps_per_second = per(report.steps as f64, seconds);
         report.tasks_per_second = per(tasks as f64, seconds);
         report.cpu = usage.since(&self.usage, report.steps);
+        // At last: it is nothing of the run's.
+        report.round_trip = round_trip(passed.kept_awake)?;
         Ok(report)
     }
 }

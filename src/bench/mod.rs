@@ -224,7 +224,7 @@ struct Passed {
     unheard: u64,
     /// Tasks that did not complete.
     failed: u64,
-    /// Share of the time in which idle cores waited awake.
+    /// Share of the time in which idle cores were asked to wait awake.
     kept_awake: Option<f64>,
     /// Ids of all tasks.
     tasks: Vec<Uuid>,

@@ -1,4 +1,5 @@
-//! Whether idle cores waited awake during a run (`broker.keep_awake_ms`): what is measured beside the run has to have the same.
+//! Whether idle cores were asked to wait awake during a run (`broker.keep_awake_ms`): what is measured beside the run has to have
+//! the same.
 
 use crate::awake::WakeLatency;
 
@@ -26,7 +27,7 @@ impl Wakefulness {
         }
     }
 
-    /// The share of the looks at which cores were kept awake; nothing when nobody could look.
+    /// The share of the looks at which that was asked; nothing when nobody could look.
     pub(super) fn share(&self) -> Option<f64> {
         let known = self.latency.is_some() && self.looks > 0;
         known.then(|| f64::from(self.awake) / f64::from(self.looks))

@@ -21,7 +21,7 @@ pub(super) fn render(report: &Report) -> String {
     });
     line("versions", format!("tasker {}{}", report.broker_version, postgres.unwrap_or_default()));
     if let Some(share) = report.kept_awake.filter(|share| *share > 0.0) {
-        line("awake", format!("idle cores were kept awake {:.0} % of the time", share * 100.0));
+        line("awake", format!("idle cores were asked to wait awake for {:.0} % of the time", share * 100.0));
     }
     line("load", load(setting));
     line("workers", workers(setting));
