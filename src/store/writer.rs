@@ -18,8 +18,9 @@ use super::rows::Rows;
 use super::statement::{self, Statements};
 use super::templates;
 
-/// What an array of one value takes on its way to Postgres: five numbers of four bytes, its length, and a short value.
-const ARRAY_BYTES: usize = 32;
+/// What an array of one short value takes on its way to Postgres: its length, five numbers, the value's length, each of four
+/// bytes, and eight of the value.
+const ARRAY_BYTES: usize = 36;
 
 /// What a row takes there, mostly; so much room is made before.
 const ROW_BYTES: usize = 160;

@@ -38,7 +38,7 @@ module TaskerCore
 
     HEADERS = TYPES.transform_values { |code| [MAGIC, VERSION, code].pack('CCS>').freeze }.freeze
     NAMES = HEADERS.invert.freeze
-    # Under this name each thread keeps what it unpacks with.
+    # Under this name each fiber keeps what it unpacks with.
     UNPACKER = :tasker_core_unpacker
     private_constant :HEADERS, :NAMES, :UNPACKER
 
@@ -87,18 +87,18 @@ module TaskerCore
       raise MalformedError, "the body of #{type} is not MessagePack: #{e.class}"
     end
 
-    # With the thread's own unpacker: to make one takes longer than to read a short message. One whose use was broken
+    # With the fiber's own unpacker: to make one takes longer than to read a short message. One whose use was broken
     # off, by an error or by whoever interrupts the thread, may have half a message, and is not used again.
     def unpack(body)
-      thread = Thread.current
+      fiber = Thread.current
       # Frozen strings are made once: keys, names and ids come many times in a message.
-      unpacker = thread[UNPACKER] || MessagePack::Unpacker.new(freeze: true)
-      thread[UNPACKER] = nil
+      unpacker = fiber[UNPACKER] || MessagePack::Unpacker.new(freeze: true)
+      fiber[UNPACKER] = nil
       unpacker.feed_reference(body)
       fields = unpacker.full_unpack
       # It lets go of what it has read.
       unpacker.reset
-      thread[UNPACKER] = unpacker
+      fiber[UNPACKER] = unpacker
       fields
     end
     private_class_method :unpack
