@@ -89,7 +89,7 @@ impl Awake {
             info!(hold_ms = hold.as_millis(), "idle cores are kept awake while work goes on");
             if !has_idle_driver() {
                 warn!(
-                    "this machine has no cpuidle driver (in KVM guests, haltpoll): how its cores sleep is not asked of it"
+                    "this machine has no cpuidle driver (in KVM guests, haltpoll): to keep cores awake changes nothing"
                 );
             }
         }
